@@ -1,0 +1,51 @@
+/** Lazy arithmetic flags, as TypeScript sees them: from the stored operands to RFLAGS bits and back.
+ *
+ * state.ts tells the representation. The kinds are additions and subtractions of the four widths: the result and the
+ * first operand are kept, the second follows from them. Everything else computes its flags at once (kind 0).
+ * Follows: SDM Vol. 1, section 3.4.3.1.   Next: x86/isa/algebra.ts. */
+import { STATE } from './state.ts';
+
+export const CF = 0x001;
+export const PF = 0x004;
+export const AF = 0x010;
+export const ZF = 0x040;
+export const SF = 0x080;
+export const OF = 0x800;
+
+/** Kinds, shifted by 16 in FLAG_BITS. Widths in the order 8, 16, 32, 64. */
+export const KIND = { BITS: 0, ADD: 1, SUB: 5 } as const;
+
+/** CF PF AF ZF SF OF as RFLAGS has them. */
+export function materialise(view: DataView): number {
+  const bits = view.getInt32(STATE.FLAG_BITS, true);
+  const resultLow = view.getInt32(STATE.FLAG_R, true);
+  const resultHigh = view.getInt32(STATE.FLAG_R + 4, true);
+  let flags = bits & (CF | PF | AF | ZF | SF | OF);
+  if ((resultLow | resultHigh) === 0) flags ^= ZF;
+  if (resultHigh < 0) flags ^= SF;
+  if (evenParity(resultLow)) flags ^= PF;
+  const kind = bits >> 16;
+  if (kind === KIND.BITS) return flags;
+  const subtraction = kind >= KIND.SUB;
+  const width = 8 << (kind - (subtraction ? KIND.SUB : KIND.ADD));
+  const x = BigInt.asUintN(width, view.getBigUint64(STATE.FLAG_X, true));
+  const r = BigInt.asUintN(width, view.getBigUint64(STATE.FLAG_R, true));
+  const y = BigInt.asUintN(width, subtraction ? x - r : r - x);
+  if (subtraction ? x < y : r < x) flags |= CF;
+  if (((x ^ y ^ r) & 0x10n) !== 0n) flags |= AF;
+  const overflow = subtraction ? (x ^ y) & (x ^ r) : (x ^ r) & (y ^ r);
+  if ((overflow >> BigInt(width - 1)) & 1n) flags |= OF;
+  return flags;
+}
+
+/** Stores explicit flags: a result that says nothing (1: not zero, positive, odd parity), and the bits themselves. */
+export function setArithmetic(view: DataView, flags: number): void {
+  view.setInt32(STATE.FLAG_BITS, flags & (CF | PF | AF | ZF | SF | OF), true);
+  view.setBigInt64(STATE.FLAG_R, 1n, true);
+}
+
+function evenParity(byte: number): boolean {
+  let b = byte & 0xff;
+  b ^= b >> 4;
+  return ((0x9669 >> (b & 15)) & 1) === 1;
+}
