@@ -1,0 +1,92 @@
+/** The state hash: one number for what a run did, so that two runs can be compared by a glance at their reports.
+ *
+ * It folds the registers at every multiple of 100,000 instructions and, at the end, the registers and RAM. It is a
+ * fingerprint against accident, not against malice: two lanes of 32-bit multiply-and-rotate, fast enough to read all
+ * of RAM in a moment. Frames that hold only zeros are skipped and the others come with their number, so the size of RAM
+ * does not matter.
+ * May not: depend on the host (byte order included: both sides of WebAssembly are little-endian by definition).
+ * Next: machine/report.ts. */
+import type { GuestMemory } from '../memory/guest-memory.ts';
+
+/** Registers are folded whenever the instruction count is a multiple of this. */
+export const HASH_INTERVAL = 100_000;
+
+const FRAME_WORDS = 1024; // 4 KiB
+
+export class StateHash {
+  #a = 0x9e37_79b9;
+  #b = 0x85eb_ca6b;
+
+  /** Folds bytes; their number is part of the hash. */
+  fold(bytes: Uint8Array): void {
+    let a = Math.imul(this.#a ^ bytes.length, 0x0100_0193) + 1;
+    let b = this.#b;
+    for (const byte of bytes) {
+      a = Math.imul(a ^ byte, 0x0100_0193);
+      b = Math.imul(((b << 13) | (b >>> 19)) ^ byte, 0x85eb_ca77);
+    }
+    this.#a = a;
+    this.#b = b;
+  }
+
+  /** Folds whole 32-bit words. */
+  foldWords(words: Int32Array | Uint32Array, from = 0, to = words.length): void {
+    let a = Math.imul(this.#a ^ (to - from), 0x0100_0193) + 1;
+    let b = this.#b;
+    for (let i = from; i < to; i++) {
+      const word = words[i];
+      a = Math.imul(a ^ word, 0x9e37_79b1);
+      a ^= a >>> 15;
+      b = Math.imul(((b << 13) | (b >>> 19)) ^ word, 0x85eb_ca77);
+    }
+    this.#a = a;
+    this.#b = b;
+  }
+
+  /** Folds the frames of RAM that hold anything, each with its number. Returns how many those are. */
+  foldMemory(memory: GuestMemory): number {
+    const words = new Int32Array(memory.buffer, memory.byteOffset, memory.size >>> 2);
+    let used = 0;
+    for (let frame = 0, at = 0; at < words.length; frame++, at += FRAME_WORDS) {
+      const end = Math.min(at + FRAME_WORDS, words.length);
+      if (isZero(words, at, end)) continue;
+      used++;
+      this.#a = Math.imul(this.#a ^ frame, 0x0100_0193);
+      this.foldWords(words, at, end);
+    }
+    return used;
+  }
+
+  /** 0x and 16 digits. */
+  digest(): string {
+    const digits = (lane: number) => (finish(lane) >>> 0).toString(16).padStart(8, '0');
+    return `0x${digits(this.#a ^ (this.#b >>> 7))}${digits(this.#b ^ (this.#a << 5))}`;
+  }
+}
+
+function isZero(words: Int32Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i += 8) {
+    if (
+      (words[i] |
+        words[i + 1] |
+        words[i + 2] |
+        words[i + 3] |
+        words[i + 4] |
+        words[i + 5] |
+        words[i + 6] |
+        words[i + 7]) !==
+      0
+    ) {
+      return false; // past the end reads undefined, which | makes 0
+    }
+  }
+  return true;
+}
+
+/** The last steps of MurmurHash3 by A. Appleby (public domain): every bit in depends on every bit out. */
+function finish(lane: number): number {
+  let h = lane;
+  h = Math.imul(h ^ (h >>> 16), 0x85eb_ca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2_ae35);
+  return h ^ (h >>> 16);
+}
