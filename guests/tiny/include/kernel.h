@@ -1,0 +1,75 @@
+/* What the files of kernel/ know of each other, in the order in which a boot meets it. */
+#pragma once
+#include "bootparam.h"
+#include "hvm_start_info.h"
+#include "paravirt.h"
+#include "processor.h"
+#include "types.h"
+
+/* kernel.lds.S */
+extern char _text[], _etext[], __start_rodata[], __end_rodata[], _sdata[], _end[], __bss_start[], __bss_stop[];
+
+/* How we came in, for the banner; in .data, since it is set before .bss is cleared. */
+struct boot_origin {
+	const char *entry;     /* the symbol of the first instruction of the kernel proper */
+	const char *filled_by; /* who wrote boot_params */
+};
+extern struct boot_origin boot_origin;
+
+extern struct boot_params boot_params;
+extern char boot_command_line[COMMAND_LINE_SIZE];
+
+/* head64.c, head32.c, head_common.c: from the entry path to start_kernel */
+void x86_64_start_kernel(unsigned long real_mode_data);
+void x86_64_start_reservations(unsigned long real_mode_data);
+void i386_start_kernel(void);
+void clear_bss(void);
+void sanitize_boot_params(struct boot_params *params);
+
+/* main.c */
+void start_kernel(void) __noreturn;
+void rest_init(void) __noreturn;
+void check(int holds, const char *what); /* a failed check spoils the verdict */
+
+/* setup.c, e820.c, cpu.c, initrd.c */
+void setup_arch(void);
+void early_cpu_init(void);
+void e820__memory_setup(void);
+phys_t e820_ram_bytes(void);
+void list_initrd(void);
+int cmdline_has(const char *word);
+const char *cmdline_value(const char *key); /* "exit=" → what follows it, or NULL */
+
+/* mm.c */
+void paging_init(void);
+void map_user_page(unsigned long va, void *page, unsigned long flags);
+void read_physical(void *to, phys_t from, size_t length);
+phys_t virt_to_phys(const void *symbol);
+
+/* traps.c, descriptors.c */
+void idt_setup_early_handler(void);
+void trap_init(void);
+void cpu_init(void);
+void do_trap(struct pt_regs *regs);
+void show_regs(const struct pt_regs *regs);
+extern unsigned int breakpoints_taken;
+
+/* time.c */
+void time_init(void);
+void do_timer(const struct pt_regs *regs);
+void wait_for_ticks(unsigned int count);
+extern volatile unsigned int jiffies, user_ticks;
+
+/* user.c, entry/traps_*.S */
+void run_user_task(void);
+void do_syscall(struct pt_regs *regs);
+int enter_user_mode(unsigned long ip, unsigned long sp);
+void leave_user_mode(int status) __noreturn;
+extern char user_task_start[], user_task_end[];
+extern char entry_stack[ENTRY_STACK_SIZE];
+
+/* faults.c, panic.c, printk.c */
+void deliberate_faults(void);
+void panic(const char *format, ...) __attribute__((format(printf, 1, 2))) __noreturn;
+void printk(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void vprintk(const char *format, __builtin_va_list arguments);

@@ -1,0 +1,38 @@
+/* From startup_64 to start_kernel: the bare-metal path's first C function, and the place where all 64-bit paths meet.
+ * Follows: Linux arch/x86/kernel/head64.c.   Next: head_common.c, then main.c. */
+#include "kernel.h"
+
+/* Physical memory through the early tables, which hold the lower 4 GiB. */
+static void *early_va(phys_t address)
+{
+	return (void *)(PAGE_OFFSET + address);
+}
+
+static void copy_bootdata(unsigned long real_mode_data)
+{
+	memcpy(&boot_params, early_va(real_mode_data), sizeof(boot_params));
+	sanitize_boot_params(&boot_params);
+
+	phys_t cmdline = boot_params.hdr.cmd_line_ptr | (phys_t)boot_params.ext_cmd_line_ptr << 32;
+	if (cmdline) {
+		memcpy(boot_command_line, early_va(cmdline), COMMAND_LINE_SIZE);
+		boot_command_line[COMMAND_LINE_SIZE - 1] = '\0';
+	}
+}
+
+/* From entry/head_64.S, at our linked address, with the physical address of the zero page. */
+void x86_64_start_kernel(unsigned long real_mode_data)
+{
+	clear_bss();
+	idt_setup_early_handler();
+	copy_bootdata(real_mode_data);
+	x86_64_start_reservations(real_mode_data);
+}
+
+/* Here the paths join. A path that filled boot_params itself (Xen PV does) comes with the version already set. */
+void x86_64_start_reservations(unsigned long real_mode_data)
+{
+	if (!boot_params.hdr.version)
+		copy_bootdata(real_mode_data);
+	start_kernel();
+}

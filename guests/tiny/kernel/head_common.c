@@ -1,0 +1,35 @@
+/* What every entry path shares before start_kernel: boot_params and its sanitising, the origin for the banner.
+ * Follows: Linux arch/x86/include/asm/bootparam_utils.h.   Next: main.c. */
+#include "kernel.h"
+
+struct boot_origin boot_origin __initdata = {
+#ifdef CONFIG_X86_64
+	.entry = "startup_64",
+#else
+	.entry = "startup_32",
+#endif
+	.filled_by = "the loader",
+};
+
+struct boot_params boot_params;
+char boot_command_line[COMMAND_LINE_SIZE];
+struct per_cpu per_cpu_area __initdata;
+
+void clear_bss(void)
+{
+	memset(__bss_start, 0, __bss_stop - __bss_start);
+}
+
+/* A loader that copied the whole file over the zero page, garbage included, left the sentinel byte nonzero. Then only
+ * those fields that such a loader must have written can be believed. */
+void sanitize_boot_params(struct boot_params *params)
+{
+	if (!params->sentinel)
+		return;
+	params->acpi_rsdp_addr = 0;
+	params->ext_ramdisk_image = 0;
+	params->ext_ramdisk_size = 0;
+	params->ext_cmd_line_ptr = 0;
+	params->kbd_status = 0;
+	params->sentinel = 0;
+}

@@ -1,0 +1,120 @@
+/* paging_init: the kernel's own page tables, built entry by entry through pv_ops.mmu.
+ *
+ * They map what the kernel is made of (text read-only, constants read-only, data writable, the latter two not
+ * executable where the CPU can say so), one window for looking at physical memory, and later the user task's pages.
+ * Only small pages: a hypervisor may know no others. The early tables of entry/ are not used again after this.
+ * Follows: SDM Vol. 3, chapter 4.   Next: descriptors.c. */
+#include "kernel.h"
+
+#ifdef CONFIG_X86_64
+#define LEVELS 4
+#define BITS_PER_LEVEL 9
+extern unsigned long phys_base;
+#else
+#define LEVELS 2
+#define BITS_PER_LEVEL 10
+#define phys_base 0ul
+#endif
+
+/* The window lies behind the kernel's 2 MiB, under a table of its own. */
+#define WINDOW (START_KERNEL_MAP + LOAD_PHYSICAL_ADDR + 0x400000)
+
+#define NR_TABLES 12
+
+static pte_t tables[NR_TABLES][PTRS_PER_TABLE] __section(".bss.page_aligned") __aligned(PAGE_SIZE);
+static unsigned int tables_used;
+static pte_t *top_table; /* init_top_pgt, swapper_pg_dir */
+static unsigned long nx;
+
+phys_t virt_to_phys(const void *symbol)
+{
+	return (unsigned long)symbol - START_KERNEL_MAP + phys_base;
+}
+
+static pte_t *table_at(phys_t address)
+{
+	return (pte_t *)((unsigned long)address - phys_base + START_KERNEL_MAP); /* tables are part of our image */
+}
+
+static pte_t *alloc_table(unsigned int level)
+{
+	if (tables_used == NR_TABLES)
+		panic("mm: more than %u page tables", NR_TABLES);
+	pte_t *table = tables[tables_used++];
+	pv_ops.mmu.alloc_table(virt_to_phys(table), level);
+	return table;
+}
+
+/* The lowest-level entry for an address, with the tables above it made on the way. */
+static pte_t *walk(unsigned long va)
+{
+	pte_t *table = top_table;
+
+	for (unsigned int level = LEVELS; level > 1; level--) {
+		pte_t *entry = &table[va >> (12 + BITS_PER_LEVEL * (level - 1)) & (PTRS_PER_TABLE - 1)];
+		if (!(*entry & PAGE_PRESENT)) {
+			phys_t lower = virt_to_phys(alloc_table(level - 1));
+			/* Rights are decided at the lowest level. */
+			pv_ops.mmu.set_table(entry, pv_ops.mmu.make_pte(lower, PAGE_PRESENT | PAGE_RW | PAGE_USER), level);
+		}
+		table = table_at(pv_ops.mmu.pte_phys(*entry));
+	}
+	return &table[va >> 12 & (PTRS_PER_TABLE - 1)];
+}
+
+static void map_page(unsigned long va, phys_t page, unsigned long flags)
+{
+	pv_ops.mmu.set_pte_at(va, walk(va), pv_ops.mmu.make_pte(page, flags | PAGE_PRESENT));
+}
+
+static void map_kernel_range(const char *from, const char *to, unsigned long flags)
+{
+	for (; from < to; from += PAGE_SIZE)
+		map_page((unsigned long)from, virt_to_phys(from), flags);
+}
+
+static int cpu_has_nx(void)
+{
+#ifdef CONFIG_X86_64
+	u32 eax = 0x80000001, ebx, ecx = 0, edx;
+
+	pv_ops.cpu.cpuid(&eax, &ebx, &ecx, &edx);
+	return edx >> 20 & 1;
+#else
+	return 0; /* two-level tables have no such bit */
+#endif
+}
+
+void paging_init(void)
+{
+	nx = cpu_has_nx() ? PAGE_NX : 0;
+	top_table = alloc_table(LEVELS);
+	map_kernel_range(_text, _etext, 0);
+	map_kernel_range(__start_rodata, __end_rodata, nx);
+	map_kernel_range(_sdata, _end, PAGE_RW | nx);
+	walk(WINDOW);
+	pv_ops.mmu.write_cr3(virt_to_phys(top_table));
+	printk("mm: kernel [mem 0x%llx-0x%llx] on %u tables of its own\n", virt_to_phys(_text), virt_to_phys(_end) - 1,
+	       tables_used);
+}
+
+void map_user_page(unsigned long va, void *page, unsigned long flags)
+{
+	map_page(va, virt_to_phys(page), flags | PAGE_USER | (flags & PAGE_RW ? nx : 0));
+}
+
+/* Physical memory that is not mapped, through the window, page by page. */
+void read_physical(void *to, phys_t from, size_t length)
+{
+	while (length) {
+		unsigned long offset = from & (PAGE_SIZE - 1);
+		size_t piece = PAGE_SIZE - offset < length ? PAGE_SIZE - offset : length;
+
+		map_page(WINDOW, from - offset, nx);
+		pv_ops.mmu.flush_tlb_one(WINDOW);
+		memcpy(to, (void *)(WINDOW + offset), piece);
+		to = (char *)to + piece;
+		from += piece;
+		length -= piece;
+	}
+}

@@ -1,0 +1,46 @@
+/* prepare_pvh: the guest fills its own zero page from the PVH start-info.
+ *
+ * Runs on the early tables of entry/pvh.S, before .bss is cleared: all it writes lies in .data.
+ * Follows: Linux arch/x86/platform/pvh/enlighten.c (version, loader type, the hole below 1 MiB).   Next: head64.c. */
+#include "kernel.h"
+
+struct boot_params pvh_bootparams __initdata __aligned(8);
+
+static void *low_memory(u64 address)
+{
+	return (void *)(unsigned long)address; /* identity-mapped here */
+}
+
+static void add_e820_entry(u64 addr, u64 size, u32 type)
+{
+	if (pvh_bootparams.e820_entries == E820_MAX_ENTRIES_ZEROPAGE)
+		return;
+	pvh_bootparams.e820_table[pvh_bootparams.e820_entries++] = (struct boot_e820_entry){ addr, size, type };
+}
+
+void prepare_pvh(unsigned long start_info)
+{
+	const struct hvm_start_info *info = low_memory(start_info);
+
+	boot_origin.entry = "pvh_start";
+	boot_origin.filled_by = "the guest, from hvm_start_info";
+	if (info->magic != XEN_HVM_START_MAGIC_VALUE)
+		panic("PVH: hvm_start_info has magic 0x%x", info->magic);
+	if (info->version < 1 || !info->memmap_entries)
+		panic("PVH: hvm_start_info has no memory map (version %u)", info->version);
+
+	const struct hvm_memmap_table_entry *map = low_memory(info->memmap_paddr);
+	for (u32 i = 0; i < info->memmap_entries; i++)
+		add_e820_entry(map[i].addr, map[i].size, map[i].type);
+	add_e820_entry(0xa0000, 0x60000, E820_TYPE_RESERVED);
+
+	pvh_bootparams.hdr.cmd_line_ptr = info->cmdline_paddr;
+	if (info->nr_modules) {
+		const struct hvm_modlist_entry *initrd = low_memory(info->modlist_paddr);
+		pvh_bootparams.hdr.ramdisk_image = initrd->paddr;
+		pvh_bootparams.hdr.ramdisk_size = initrd->size;
+	}
+	pvh_bootparams.hdr.version = 0x20c;
+	pvh_bootparams.hdr.type_of_loader = 0xb0; /* what Linux writes for a loader that is not Xen */
+	pvh_bootparams.acpi_rsdp_addr = info->rsdp_paddr;
+}
