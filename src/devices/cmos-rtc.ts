@@ -118,7 +118,6 @@ export class CmosRtc implements Device {
   tick(): void {
     if (!this.dividing()) return;
     const now = this.clock() - this.origin;
-    if (now < 0) return; // the half second that follows a divider reset counts as part of the second before
     const ticks = Math.floor(now / SECOND) * 32768 + Math.floor(((now % SECOND) * 64) / 1_953_125);
     const period = this.period();
     if (period > 0 && Math.floor(ticks / period) > Math.floor(this.ticksSeen / period)) this.flags |= C.PF;
@@ -152,7 +151,7 @@ export class CmosRtc implements Device {
       );
     }
     const wasReset = !this.dividing();
-    if (reset && !wasReset) this.freeze();
+    if (reset && !wasReset) this.showTime(); // the divider stops: what the clock shows stays in the registers
     this.cmos[REG.A] = next;
     // The first update comes half a second after the divider chain is let go.
     if (wasReset && !reset) this.thaw(this.clock() - SECOND / 2);
@@ -181,11 +180,6 @@ export class CmosRtc implements Device {
     this.showTime();
     this.cmos[index] = byte;
     if (this.updating()) this.seconds = this.storedSeconds() - this.updatesSeen;
-  }
-
-  /** The divider stops: what the clock shows stays in the registers. */
-  private freeze(): void {
-    this.showTime();
   }
 
   /** The divider starts: the registers hold the time, and `origin` is when its second began. */
