@@ -6,22 +6,12 @@
  * May not: touch memory.   Next: memory/page-table-builder.ts. */
 import { AssertionError, BootError } from '../base/errors.ts';
 import { formatSize, hex, MiB } from '../base/numbers.ts';
+import { E820_RAM, E820_TYPES } from '../layout/boot-params.ts';
 import { FRAME_SIZE } from './address.ts';
 import { MAX_RAM } from './guest-memory.ts';
 import { HIGH_RAM, LOW_RAM_END } from './map.ts';
 
-/** Types as ACPI numbers them; 6 and 7 come from the PVH and UEFI maps. */
-export const E820_TYPES = {
-  1: 'RAM',
-  2: 'reserved',
-  3: 'ACPI reclaimable',
-  4: 'ACPI NVS',
-  5: 'unusable',
-  6: 'disabled',
-  7: 'persistent',
-} as const;
 export type E820Type = keyof typeof E820_TYPES;
-export const E820_RAM: E820Type = 1;
 
 /** Field names as in struct boot_e820_entry; addr and size in bytes. */
 export type E820Entry = { addr: number; size: number; type: E820Type };
