@@ -35,9 +35,13 @@ export function unlzop(input: Uint8Array, out: Uint8Array): number {
   const flags = take(4);
   if (flags & HAS_FILTER) throw new DamagedStream('lzop filters are not known here');
   take(version >= 0x940 ? 12 : 8); // mode, mtime
-  at += take(1); // file name
+  const nameLength = take(1);
+  at += nameLength;
   take(4); // header checksum
-  if (flags & EXTRA_FIELD) at += take(4) + 4;
+  if (flags & EXTRA_FIELD) {
+    const extra = take(4);
+    at += extra + 4;
+  }
 
   let to = 0;
   for (let number = 0; ; number++) {
