@@ -63,6 +63,8 @@ export const STATE = {
   FAULT_VECTOR: 0x320, // i32: exception raised by the instruction at CURRENT; -1 none
   FAULT_ERROR: 0x324, // i32: its error code; -1 none
   FAULT_CR2: 0x328, // i64: the address, for #PF
+  QUOTIENT: 0x330, // results of a 128-by-64-bit division
+  REMAINDER: 0x338,
   FXSAVE: 0x400, // 512 bytes, 16-byte aligned: the FXSAVE image is the FPU and SSE state
 } as const;
 

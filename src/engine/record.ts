@@ -1,0 +1,45 @@
+/** Decoded instructions as records in WebAssembly memory, and the block headers in front of them.
+ *
+ * A record is 32 bytes and says everything a handler needs: which handler, where the registers are, the address
+ * expression, the immediate. A block is a header and its records, ending in one that leaves the block. Records are the
+ * interpreter's input and the future translator's source. The offsets stand here only.
+ * Next: engine/variants.ts. */
+
+export const RECORD_BYTES = 32;
+export const REC = {
+  HANDLER: 0, // u16
+  LENGTH: 2, // u8: bytes of the instruction
+  REMAINING: 3, // u8: instructions from this one to the block's end, this one included; 0 in a step that is no instruction
+  OFFSET: 4, // u16: of the instruction in its page
+  A: 6, // u16: state address of the first register operand
+  B: 8, // u16: of the second
+  BASE: 10, // u16: of the base register, or of ZERO, PAGE_BASE, LINEAR
+  INDEX: 12, // u16
+  SCALE: 14, // u8: shift count
+  SEGMENT: 15, // u8: for the segment step
+  DISPLACEMENT: 16, // i32
+  EXTRA: 20, // i32: helper instruction number; size and access for the segment step
+  IMMEDIATE: 24, // i64; or two links:
+  LINK_TAKEN: 24, // i32: block to go to, 0 while unknown
+  LINK_NEXT: 28, // i32
+} as const;
+
+export const HEADER_BYTES = 32;
+export const BLOCK = {
+  COUNT: 0, // i32: instructions in the block
+  OFFSET: 4, // i32: of its first instruction in the page
+  PAGE: 8, // u32: guest-physical page
+  MODE: 12, // i32
+  LENGTH: 16, // i32: bytes of code it was decoded from
+  RECORDS: 20, // i32: number of records
+  VALID: 24, // i32: 0 once invalidated
+} as const;
+
+/** Why `run` returned. */
+export const STATUS = {
+  BUDGET: 0, // fewer instructions left than the next block has, or none; RIP is set
+  FAULT: 1, // the instruction at CURRENT faulted; FAULT_* say how; nothing of it is committed
+  JUMP: 2, // RIP is set, and no block is known there
+  HELPER: 3, // the instruction at CURRENT is TypeScript's
+  RESYNC: 4, // a store changed code of the running block; RIP is set
+} as const;
