@@ -1,4 +1,6 @@
 /** What the machine asks of a CPU, until engine/cpu.ts stands. */
+import type { BootPlan } from '../boot/plan.ts';
+import type { CpuHost } from '../engine/core.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import type { FaultRecord } from './exit-reason.ts';
 
@@ -26,4 +28,8 @@ export interface Cpu {
   recentBlocks(n: number): bigint[];
   physicalWritten(gpa: number, length: number): void;
   registerBytes(): Uint8Array;
+}
+
+export async function createCpu(_plan: BootPlan, _host: CpuHost): Promise<Cpu> {
+  throw new Error('the CPU is not there yet');
 }

@@ -57,6 +57,14 @@ export class StateHash {
     return used;
   }
 
+  /** A hash that can go on without changing this one. */
+  copy(): StateHash {
+    const copy = new StateHash();
+    copy.#a = this.#a;
+    copy.#b = this.#b;
+    return copy;
+  }
+
   /** 0x and 16 digits. */
   digest(): string {
     const digits = (lane: number) => (finish(lane) >>> 0).toString(16).padStart(8, '0');

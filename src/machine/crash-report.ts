@@ -1,0 +1,224 @@
+/** The crash report: where it began, not only where it ended.
+ *
+ * A triple fault ends three faults after the mistake, and a panic thousands of instructions later. So the first fault
+ * of the run is kept by the CPU and shown first: its place as symbol and offset, the code around it, the page walk of
+ * the address it tripped over. Then the end: registers, the last blocks, the last console lines. A kernel may fault and
+ * recover on purpose (early page faults in Linux do), so the report says how many faults there were.
+ * The disassembler (iced-x86) is loaded when a report is made; runs that end well never pay for it.
+ * May not: change the machine.   Next: machine/report.ts. */
+import { hex } from '../base/numbers.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { CR0, EFER, VECTOR, VECTOR_NAMES } from '../x86/constants.ts';
+import { GPR_NAMES, SEGMENT_NAMES, type VcpuState } from '../x86/vcpu-state.ts';
+import type { ExitReason, FaultRecord } from './exit-reason.ts';
+import { readLinear, walkPages } from './page-walk.ts';
+
+/** What the report is made from; a Machine is one. */
+export type CrashScene = {
+  state: VcpuState;
+  memory: GuestMemory;
+  instructions: number;
+  firstFault: FaultRecord | undefined;
+  faultCount: number;
+  /** Addresses of the last blocks, newest last. */
+  recentBlocks: readonly bigint[];
+  consoleLines: readonly string[];
+};
+
+/** `x86_64_start_kernel+0x12`, or undefined for an address without a name. */
+export type Symbolise = (address: bigint) => string | undefined;
+
+export type CodeLine = { at: string; bytes: string; text: string; current: boolean };
+export type Place = { rip: string; symbol?: string; code: CodeLine[] };
+export type CrashReport = {
+  faults: number;
+  firstFault?: Place & {
+    vector: number;
+    name: string;
+    errorCode?: string;
+    errorCodeSays?: string;
+    address?: string;
+    instructions: number;
+    walk: string[];
+  };
+  end: Place;
+  lastBlocks: { rip: string; symbol?: string }[];
+  lastLines: string[];
+};
+
+const LAST_LINES = 12;
+const LINES_BEFORE = 4;
+const LINES_AFTER = 4;
+const LONGEST_INSTRUCTION = 15;
+
+export async function crashReport(scene: CrashScene, symbolise: Symbolise): Promise<CrashReport> {
+  const { state, memory, firstFault, recentBlocks } = scene;
+  const disassemble = await loadDisassembler();
+  const place = (rip: bigint): Place => {
+    const code = disassemble ? codeAround(disassemble, memory, state, rip, recentBlocks) : [];
+    return { rip: hex(rip), ...named(symbolise(rip)), code };
+  };
+  return {
+    faults: scene.faultCount,
+    ...(firstFault && {
+      firstFault: {
+        ...place(firstFault.rip),
+        vector: firstFault.vector,
+        name: VECTOR_NAMES[firstFault.vector] ?? `vector ${firstFault.vector}`,
+        ...(firstFault.errorCode !== undefined && {
+          errorCode: hex(firstFault.errorCode),
+          errorCodeSays: errorCodeSays(firstFault.vector, firstFault.errorCode),
+        }),
+        ...(firstFault.cr2 !== undefined && { address: hex(firstFault.cr2) }),
+        instructions: firstFault.instructions,
+        walk: firstFault.cr2 === undefined ? [] : walkLines(memory, state, firstFault.cr2),
+      },
+    }),
+    end: place(state.rip),
+    lastBlocks: recentBlocks.map((rip) => ({ rip: hex(rip), ...named(symbolise(rip)) })),
+    lastLines: scene.consoleLines.slice(-LAST_LINES),
+  };
+}
+
+const named = (symbol: string | undefined) => (symbol === undefined ? {} : { symbol });
+
+/** The report for people. */
+export function formatCrash(exit: ExitReason, scene: CrashScene, crash: CrashReport): string {
+  const { firstFault: first, end } = crash;
+  const lines = [`guest ${exit.kind} after ${scene.instructions.toLocaleString('en')} instructions: ${exit.detail}`];
+  const at = ({ rip, symbol }: { rip: string; symbol?: string }) => (symbol ? `${rip} ${symbol}` : rip);
+  const code = (place: Place) => place.code.map((line) => `  ${line.current ? '>' : ' '} ${line.at}  ${line.text}`);
+  const section = (title: string, body: string[]) => {
+    if (body.length > 0) lines.push(`${title}:`, ...body);
+  };
+  if (first) {
+    const error = first.errorCode === undefined ? '' : `, error code ${first.errorCode} (${first.errorCodeSays})`;
+    const others = crash.faults - 1;
+    lines.push(`first fault: ${first.name}${error}`);
+    lines.push(`  at ${at(first)}, after ${first.instructions.toLocaleString('en')} instructions`);
+    if (first.address) lines.push(`  touching ${first.address}`);
+    if (others > 0)
+      lines.push(
+        `  ${others} more fault${others > 1 ? 's' : ''} followed; a kernel may handle some of them on purpose`,
+      );
+    section('code at the first fault', code(first));
+    section(
+      `page walk of ${first.address}`,
+      first.walk.map((row) => `    ${row}`),
+    );
+  }
+  if (first?.rip !== end.rip) {
+    lines.push(`ended at ${at(end)}`);
+    section('code there', code(end));
+  }
+  section('registers at the end', registerLines(scene.state));
+  section(
+    'last blocks, newest last',
+    crash.lastBlocks.map((block) => `    ${at(block)}`),
+  );
+  section(
+    'last console lines',
+    crash.lastLines.map((line) => `    | ${line}`),
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+/** Four to a line, as kernels print them. */
+export function registerLines(state: VcpuState): string[] {
+  const wide = (name: string, value: bigint) => `${name.padStart(6)} ${value.toString(16).padStart(16, '0')}`;
+  const general = GPR_NAMES.map((name) => wide(name, state[name]));
+  general.push(wide('rip', state.rip), wide('rflags', state.rflags), wide('efer', state.efer), '');
+  general.push(...(['cr0', 'cr2', 'cr3', 'cr4'] as const).map((name) => wide(name, state[name])));
+  const lines: string[] = [];
+  for (let i = 0; i < general.length; i += 4)
+    lines.push(
+      general
+        .slice(i, i + 4)
+        .join(' ')
+        .trimEnd(),
+    );
+  const segment = (name: string, { selector, base, limit }: { selector: number; base: bigint; limit: number }) =>
+    `${name} ${hex(selector, 4)} base ${hex(base)} limit ${hex(limit)}`;
+  const all = [...SEGMENT_NAMES.map((name) => segment(name, state.segments[name])), segment('tr', state.tr), segment('ldtr', state.ldtr)]; // biome-ignore format: one line
+  for (let i = 0; i < all.length; i += 2) lines.push(`    ${all[i].padEnd(50)} ${all[i + 1]}`.trimEnd());
+  lines.push(`    cpl ${state.cpl}, gdt ${hex(state.gdtr.base)} limit ${hex(state.gdtr.limit)}, idt ${hex(state.idtr.base)} limit ${hex(state.idtr.limit)}`); // biome-ignore format: one line
+  return lines;
+}
+
+function walkLines(memory: GuestMemory, state: VcpuState, address: bigint): string[] {
+  if ((state.cr0 & BigInt(CR0.PG)) === 0n) return ['paging is off: the address is physical'];
+  const { steps, gpa } = walkPages(memory, state, address);
+  const rows = steps.map(
+    ({ table, index, at, entry, says }) =>
+      `${table.padEnd(4)} [${hex(index)}] at ${hex(at)}: ${hex(entry, 16)} ${says}`,
+  );
+  if (steps.length === 0) return ['the address is not canonical: no walk begins'];
+  return gpa === undefined
+    ? rows
+    : [...rows, `physical ${hex(gpa)}${memory.contains(gpa, 1) ? '' : ', outside RAM'} (as the tables are now)`];
+}
+
+function errorCodeSays(vector: number, code: number): string {
+  if (vector !== VECTOR.PF) return code === 0 ? 'no selector' : selectorSays(code);
+  const words = [
+    code & 16 ? 'instruction fetch' : code & 2 ? 'write' : 'read',
+    code & 4 ? 'in user mode' : 'in kernel mode',
+    code & 8 ? 'reserved bit set' : code & 1 ? 'protection violation' : 'page not present',
+  ];
+  return words.join(', ');
+}
+
+function selectorSays(code: number): string {
+  const table = code & 2 ? 'IDT entry' : code & 4 ? 'LDT selector' : 'GDT selector';
+  return `${table} ${code & 2 ? hex(code >> 3) : hex(code & 0xfff8)}${code & 1 ? ', external event' : ''}`;
+}
+
+type Disassemble = (bytes: Uint8Array, ip: bigint, bits: number) => { at: bigint; length: number; text: string }[];
+
+/** Undefined where the package cannot be loaded; the report then has no code lines. */
+async function loadDisassembler(): Promise<Disassemble | undefined> {
+  const iced = await import('iced-x86').catch(() => undefined);
+  if (!iced) return undefined;
+  const { Decoder, DecoderOptions, Formatter, FormatterSyntax } = iced;
+  return (bytes, ip, bits) => {
+    const decoder = new Decoder(bits, bytes, DecoderOptions.None);
+    const formatter = new Formatter(FormatterSyntax.Nasm);
+    decoder.ip = ip;
+    const lines = [];
+    while (decoder.canDecode) {
+      const instruction = decoder.decode();
+      lines.push({ at: instruction.ip, length: instruction.length, text: formatter.format(instruction) });
+      instruction.free();
+    }
+    formatter.free();
+    decoder.free();
+    return lines;
+  };
+}
+
+/** x86 code cannot be read backwards, so the lines before `rip` start at a block that is known to have run. */
+function codeAround(
+  disassemble: Disassemble,
+  memory: GuestMemory,
+  state: VcpuState,
+  rip: bigint,
+  blocks: readonly bigint[],
+): CodeLine[] {
+  const cs = state.segments.cs;
+  const long = (state.efer & BigInt(EFER.LMA)) !== 0n && (cs.attributes & 0x2000) !== 0;
+  const bits = long ? 64 : cs.attributes & 0x4000 ? 32 : 16;
+  const base = long ? 0n : cs.base;
+  const start = blocks.findLast((block) => block <= rip && rip - block < 128n) ?? rip;
+  const length = Number(rip - start) + (LINES_AFTER + 1) * LONGEST_INSTRUCTION;
+  const bytes = readLinear(memory, state, base + start, length);
+  const lines = disassemble(bytes, start, bits);
+  const current = lines.findIndex((line) => line.at === rip);
+  if (current < 0) return [];
+  return lines
+    .slice(Math.max(0, current - LINES_BEFORE), current + LINES_AFTER + 1)
+    .map(({ at, length: size, text }) => {
+      const from = Number(at - start);
+      const raw = Array.from(bytes.subarray(from, from + size), (byte) => byte.toString(16).padStart(2, '0')).join('');
+      return { at: hex(at), bytes: raw, text, current: at === rip };
+    });
+}

@@ -1,0 +1,406 @@
+/** Machine: a plan placed into memory, a CPU, a board, a console, and the means to run them.
+ *
+ * `run` comes back to the event loop every few dozen milliseconds, so that a console is live and a time-out or an
+ * interrupt works; `runSync` and `step` never do. All of them answer with an ExitReason for whatever the guest did; they
+ * throw only for our own mistakes. A run that stopped at a limit, a place or a text can go on; one that ended stays so.
+ * Several machines can live in one process: nothing here is global.
+ * May not: open files or print.   Next: machine/crash-report.ts. */
+import { BootError } from '../base/errors.ts';
+import { hex } from '../base/numbers.ts';
+import { type BootPlan, placePlan } from '../boot/plan.ts';
+import { UnbuiltDeviceFunction } from '../devices/device.ts';
+import { type CpuHost, Unbuilt } from '../engine/core.ts';
+import { GuestMemory } from '../memory/guest-memory.ts';
+import type { VcpuState } from '../x86/vcpu-state.ts';
+import { type Board, createBoard } from './board.ts';
+import { GuestConsole } from './console.ts';
+import { type Cpu, createCpu } from './cpu-contract.ts';
+import type { CrashScene } from './crash-report.ts';
+import type { ExitReason } from './exit-reason.ts';
+import { InputScript, type RecordedInput, type ScriptStep } from './input.ts';
+import { PatternWatch, type TextPattern } from './pattern.ts';
+import type { Outcome } from './report.ts';
+import { RunLoop, type Stop } from './run-loop.ts';
+import { StateHash } from './state-hash.ts';
+import { type Signal, Verdict } from './verdict.ts';
+
+/** Names for addresses and addresses for names; src/symbols makes them. */
+export interface SymbolTable {
+  /** The symbol that covers an address, and how far behind its start the address lies. */
+  lookup(address: bigint): { name: string; offset: bigint } | undefined;
+  address(name: string): bigint | undefined;
+}
+
+export type MachineOptions = {
+  symbols?: SymbolTable;
+  /** Seconds since 1970 at virtual time 0. */
+  rtcSeconds?: number;
+  /** Halting for good is a good end; flat code has it so anyway. */
+  haltOk?: boolean;
+  /** The only value at the debug-exit port that means success. */
+  debugExitSuccess?: number;
+  /** Ends the run with success when the console shows it. */
+  expect?: TextPattern;
+  /** Input that waits for the console. */
+  script?: readonly ScriptStep[];
+  /** Input of an earlier run, at its times. */
+  replay?: readonly RecordedInput[];
+  /** Instructions in one go; nothing depends on it (tests show that). */
+  quantum?: number;
+};
+
+export type RunOptions = {
+  /** A symbol or an address; the run stops before the instruction there. */
+  until?: string | bigint;
+  /** How many instructions this call may run. */
+  maxInstructions?: number;
+  /** Host seconds. */
+  timeoutSeconds?: number;
+};
+
+export type AsyncRunOptions = RunOptions & {
+  /** Its reason, SIGINT or SIGTERM, is told in the exit reason. */
+  signal?: AbortSignal;
+  /** Called whenever the machine lets the event loop have its turn. */
+  onSlice?: () => void;
+  /** Somebody may type (`machine.type`): a guest that waits for input is not at its end. */
+  interactive?: boolean;
+};
+
+/** How long the event loop waits for its turn, in host milliseconds. */
+const SLICE_MS = 30;
+
+export class Machine {
+  readonly plan: BootPlan;
+  readonly memory: GuestMemory;
+  readonly console: GuestConsole;
+  readonly board: Board;
+  readonly vcpu: { state(): VcpuState; setState(state: Partial<VcpuState>): void };
+  readonly #cpu: Cpu;
+  readonly #verdict: Verdict;
+  readonly #loop: RunLoop;
+  readonly #hash = new StateHash();
+  readonly #symbols: SymbolTable | undefined;
+  #expectSeen = false;
+  readonly #expect: PatternWatch | undefined;
+  #ended: ExitReason | undefined;
+  /** Instruction count of the last stop at a place, so that going on gets past it. */
+  #stoppedAt = -1;
+  #wake: (() => void) | undefined;
+
+  /** Builds the machine that the plan asks for and places the plan in its memory. */
+  static async create(plan: BootPlan, options: MachineOptions = {}): Promise<Machine> {
+    if (plan.personality !== 'bare') {
+      throw new BootError({
+        what: `the ${plan.personality} personality is not built in this version of zeropage`,
+        where: `--via ${plan.via}`,
+        why: 'this version has no hypervisor interface',
+        fix: 'use one of the bare paths: linux32, linux64, pvh, multiboot, flat32, flat64',
+      });
+    }
+    let machine: Machine | undefined;
+    const board = () => (machine as Machine).board;
+    const host: CpuHost = {
+      portRead: (port, size) => built(() => board().pio.in(port, size)),
+      portWrite: (port, size, value) => built(() => board().pio.out(port, size, value)),
+      mmioRead: (gpa, size) => built(() => board().mmio.read(gpa, size)),
+      mmioWrite: (gpa, size, value) => built(() => board().mmio.write(gpa, size, value)),
+      interruptPending: () => board().intr(),
+      acknowledgeInterrupt: () => built(() => board().acknowledge()),
+    };
+    const cpu = await createCpu(plan, host);
+    machine = new Machine(plan, cpu, options);
+    return machine;
+  }
+
+  private constructor(plan: BootPlan, cpu: Cpu, options: MachineOptions) {
+    this.plan = plan;
+    this.#cpu = cpu;
+    this.#symbols = options.symbols;
+    this.memory = new GuestMemory(cpu.buffer, cpu.ramOffset, plan.memorySize);
+    placePlan(plan, this.memory); // before the observer: no code has been decoded yet
+    this.memory.setWriteObserver((at, length) => cpu.physicalWritten(at, length));
+    cpu.setState(plan.state);
+    this.vcpu = { state: () => cpu.state(), setState: (state) => cpu.setState(state) };
+
+    const clock = () => cpu.now;
+    this.console = new GuestConsole();
+    this.#verdict = new Verdict({ clock, haltOk: options.haltOk || plan.haltIsSuccess, debugExitSuccess: options.debugExitSuccess }); // biome-ignore format: one line
+    this.board = createBoard({
+      clock,
+      console: (byte) => this.console.push(byte),
+      rtcSeconds: options.rtcSeconds,
+      onReset: (how) => this.#signal({ kind: 'reset', how }),
+      onDebugExit: (value) => this.#signal({ kind: 'debug-exit', value }),
+    });
+    const script = new InputScript(options.script ?? []);
+    this.#loop = new RunLoop({
+      cpu,
+      board: this.board,
+      verdict: this.#verdict,
+      hash: this.#hash,
+      script,
+      replay: [...(options.replay ?? [])],
+      quantum: options.quantum,
+    });
+    this.#expect = options.expect === undefined ? undefined : new PatternWatch(options.expect);
+    this.console.onByte((byte) => {
+      script.push(byte);
+      if (!this.#expectSeen && this.#expect?.push(byte)) {
+        this.#expectSeen = true;
+        this.#signal({ kind: 'expected', text: String(this.#expect) });
+      }
+    });
+    this.console.onLine((line) => this.#verdict.line(line));
+  }
+
+  get instructions(): number {
+    return this.#cpu.instructions;
+  }
+
+  /** Nanoseconds since the first instruction. */
+  get virtualTimeNs(): number {
+    return this.#cpu.now;
+  }
+
+  /** All input as the guest's machine took it, with its times. */
+  get takenInput(): readonly RecordedInput[] {
+    return this.#loop.taken;
+  }
+
+  /** Input as a person types it; taken when the machine comes around to it. */
+  type(bytes: Uint8Array): void {
+    this.#loop.type(bytes);
+    this.#wake?.();
+  }
+
+  /** Nobody will type any more. */
+  endInput(): void {
+    this.#loop.liveInput = false;
+    this.#wake?.();
+  }
+
+  /** Runs `count` instructions. */
+  step(count = 1): ExitReason {
+    return this.runSync({ maxInstructions: count });
+  }
+
+  /** Runs without coming back before the end. */
+  runSync(options: RunOptions = {}): ExitReason {
+    const run = this.#begin(options);
+    while (run.result === undefined) this.#advance(run, Number.POSITIVE_INFINITY);
+    return run.result;
+  }
+
+  async run(options: AsyncRunOptions = {}): Promise<ExitReason> {
+    const { signal, onSlice, interactive = false } = options;
+    const run = this.#begin(options);
+    this.#loop.liveInput = interactive && run.result === undefined;
+    const onAbort = () => this.#wake?.();
+    signal?.addEventListener('abort', onAbort);
+    try {
+      while (run.result === undefined) {
+        const stop = this.#advance(run, SLICE_MS);
+        onSlice?.();
+        if (run.result !== undefined) break;
+        if (stop.kind === 'idle') await this.#idle(stop.until, run.deadline, signal);
+        else await turnOfTheEventLoop();
+        if (signal?.aborted) run.result = this.#end({ kind: 'interrupted', signal: signalName(signal.reason) }, run);
+      }
+      return run.result;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+      this.#loop.liveInput = false;
+    }
+  }
+
+  /** What the run has left behind so far. */
+  outcome(): Outcome {
+    const hash = this.#hash.copy();
+    hash.fold(this.#cpu.registerBytes());
+    const framesInUse = hash.foldMemory(this.memory);
+    return {
+      instructions: this.#cpu.instructions,
+      virtualTimeNs: this.#cpu.now,
+      state: this.#cpu.state(),
+      stateHash: hash.digest(),
+      framesInUse,
+      console: this.console.text,
+      faults: this.#cpu.faultCount,
+      absent: this.board.absentAccesses(),
+      unknownMsrs: [],
+    };
+  }
+
+  /** What a crash report is made from. */
+  scene(lastBlocks: number): CrashScene {
+    return {
+      state: this.#cpu.state(),
+      memory: this.memory,
+      instructions: this.#cpu.instructions,
+      firstFault: this.#cpu.firstFault,
+      faultCount: this.#cpu.faultCount,
+      recentBlocks: this.#cpu.recentBlocks(lastBlocks),
+      consoleLines: this.console.lines,
+    };
+  }
+
+  /** `start_kernel+0x12`. */
+  symbolise(address: bigint): string | undefined {
+    const found = this.#symbols?.lookup(address);
+    if (!found) return undefined;
+    return found.offset === 0n ? found.name : `${found.name}+${hex(found.offset)}`;
+  }
+
+  #begin({ until, maxInstructions, timeoutSeconds }: RunOptions): Run {
+    const start = this.#cpu.instructions;
+    const place = until === undefined ? undefined : this.#place(until);
+    const run: Run = {
+      limit: start + (maxInstructions ?? Number.POSITIVE_INFINITY),
+      maxInstructions: maxInstructions ?? Number.POSITIVE_INFINITY,
+      deadline: timeoutSeconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutSeconds * 1000,
+      timeoutSeconds: timeoutSeconds ?? Number.POSITIVE_INFINITY,
+      place,
+      result: this.#ended,
+    };
+    if (run.result !== undefined || place === undefined) {
+      this.#cpu.setBreakpoints([]);
+      return run;
+    }
+    if (this.#cpu.state().rip === place.address) {
+      if (this.#stoppedAt !== start) {
+        this.#stoppedAt = start;
+        run.result = this.#end({ kind: 'until', place: place.name }, run);
+        return run;
+      }
+      this.#cpu.setBreakpoints([]); // go on from where the last call stopped
+      run.passing = true;
+    } else this.#cpu.setBreakpoints([place.address]);
+    return run;
+  }
+
+  /** One slice; sets `run.result` when the run is over. */
+  #advance(run: Run, milliseconds: number): Stop {
+    const sliceEnd = performance.now() + milliseconds;
+    const until = Math.min(sliceEnd, run.deadline);
+    const limit = run.passing ? Math.min(run.limit, this.#cpu.instructions + 1) : run.limit;
+    const stop = this.#loop.slice(limit, () => performance.now() >= until);
+    if (run.passing && stop.kind === 'limit' && this.#cpu.instructions < run.limit) {
+      run.passing = false;
+      this.#cpu.setBreakpoints(run.place ? [run.place.address] : []);
+      return { kind: 'slice' };
+    }
+    const result = this.#resultOf(stop, run);
+    if (result !== undefined) run.result = result;
+    else if (performance.now() >= run.deadline)
+      run.result = this.#end({ kind: 'timeout', seconds: run.timeoutSeconds }, run);
+    return stop;
+  }
+
+  #resultOf(stop: Stop, run: Run): ExitReason | undefined {
+    switch (stop.kind) {
+      case 'signal':
+        return this.#end(stop.signal, run);
+      case 'console':
+        return this.#end({ kind: 'deadline' }, run);
+      case 'limit':
+        return this.#end({ kind: 'instruction-limit', instructions: run.maxInstructions }, run);
+      case 'until':
+        this.#stoppedAt = this.#cpu.instructions;
+        return this.#end({ kind: 'until', place: run.place?.name ?? hex(stop.at) }, run);
+      case 'slice':
+      case 'idle':
+        return undefined;
+    }
+  }
+
+  /** Asks the verdict. An end that is the guest's own doing is final. A good end is none when it came instead of what
+   * the user was waiting for. */
+  #end(signal: Signal, run: Run): ExitReason {
+    const byUs = ['timeout', 'instruction-limit', 'expected', 'until', 'interrupted'].includes(signal.kind);
+    if (byUs) return this.#verdict.end(signal);
+    this.console.finish();
+    const reason = this.#verdict.ended ?? this.#verdict.end(signal);
+    const missed = [
+      ...(this.#expect && !this.#expectSeen ? [`without showing ${this.#expect}`] : []),
+      ...(run.place ? [`without reaching ${run.place.name}`] : []),
+    ];
+    const fails = reason.code === 0 && missed.length > 0;
+    this.#ended = fails ? { ...reason, code: 1, detail: `${reason.detail}, ${missed.join(' and ')}` } : reason;
+    return this.#ended;
+  }
+
+  /** The first signal of a slice counts; a device cannot take another one's word back. */
+  #signal(signal: Signal): void {
+    this.#loop.pending ??= signal;
+  }
+
+  #place(until: string | bigint): { address: bigint; name: string } {
+    if (typeof until === 'bigint') {
+      return { address: until, name: this.symbolise(until) ?? hex(until) };
+    }
+    const address = this.#symbols?.address(until);
+    if (address !== undefined) return { address, name: until };
+    throw new BootError({
+      what: `there is no symbol ${JSON.stringify(until)}`,
+      where: '--until',
+      why: this.#symbols
+        ? `${this.plan.image.name} has a symbol table, without this name`
+        : `${this.plan.image.name} comes without symbols`,
+      fix: 'give an address (--until 0x...), or name a file with symbols: --symbols FILE',
+    });
+  }
+
+  /** The guest waits and somebody may type. Its clock then runs with the host's, so that it can wait for a second
+   * without burning one; input that comes in between arrives at the time that has passed. */
+  async #idle(until: number | undefined, deadline: number, signal: AbortSignal | undefined): Promise<void> {
+    const { now } = this.#cpu;
+    const started = performance.now();
+    const longest = until === undefined ? Number.POSITIVE_INFINITY : (until - now) / 1e6;
+    const wait = Math.min(longest, deadline - started);
+    if (!this.#loop.hasLiveInput && !signal?.aborted && wait > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, Math.min(wait, 0x7fff_ffff));
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+    }
+    if (until === undefined) return;
+    const passed = performance.now() - started;
+    this.#loop.idleUntil(passed >= longest ? until : Math.min(until, now + Math.floor(passed * 1e6)));
+  }
+}
+
+type Run = {
+  limit: number;
+  maxInstructions: number;
+  /** performance.now() at which the time is out. */
+  deadline: number;
+  timeoutSeconds: number;
+  place: { address: bigint; name: string } | undefined;
+  /** One instruction is run without the breakpoint it stands on. */
+  passing?: boolean;
+  result: ExitReason | undefined;
+};
+
+const signalName = (reason: unknown): 'SIGINT' | 'SIGTERM' => (reason === 'SIGTERM' ? 'SIGTERM' : 'SIGINT');
+
+/** Lets timers, signals and streams have their turn. */
+function turnOfTheEventLoop(): Promise<void> {
+  return new Promise((resolve) =>
+    typeof setImmediate === 'function' ? setImmediate(resolve) : setTimeout(resolve, 0),
+  );
+}
+
+/** A device says what it has not built in its own words; the CPU knows one word for it. */
+function built<T>(access: () => T): T {
+  try {
+    return access();
+  } catch (error) {
+    if (!(error instanceof UnbuiltDeviceFunction)) throw error;
+    throw new Unbuilt(`${error.device}: ${error.function}`, 'src/devices');
+  }
+}

@@ -1,0 +1,177 @@
+/** The run loop: lets the CPU run from one thing that matters to the next, and decides nothing that a guest could feel.
+ *
+ * What matters has a virtual time or an instruction count: the next device event, the next recorded input, a panic's
+ * grace, the next state hash, the caller's limit. Between two of them the CPU runs alone. While it runs, a nanosecond
+ * passes with each instruction; while it is halted, time jumps to the next event that could wake it. How the host cuts
+ * this into slices (to look at the clock, to let the console out) is invisible to the guest.
+ * The order at one instant is fixed: input, device events, then the CPU, which takes a pending interrupt first.
+ * May not: know about host time beyond a slice's end, or why somebody waits.   Next: machine/machine.ts. */
+import { UnbuiltDeviceFunction } from '../devices/device.ts';
+import { Unbuilt } from '../engine/core.ts';
+import { RFLAGS } from '../x86/constants.ts';
+import type { Board } from './board.ts';
+import type { Cpu, CpuExit } from './cpu-contract.ts';
+import type { InputScript, RecordedInput } from './input.ts';
+import { HASH_INTERVAL, type StateHash } from './state-hash.ts';
+import type { Signal, Verdict } from './verdict.ts';
+
+/** Why a slice came back. */
+export type Stop =
+  /** Nothing happened; the host wanted a look. */
+  | { kind: 'slice' }
+  /** The run is over by this signal, or by what the console said. */
+  | { kind: 'signal'; signal: Signal }
+  | { kind: 'console' }
+  | { kind: 'limit' }
+  | { kind: 'until'; at: bigint }
+  /** Halted, and the host may wait for live input: until virtual time `until`, or for ever. */
+  | { kind: 'idle'; until: number | undefined };
+
+export type LoopParts = {
+  cpu: Cpu;
+  board: Board;
+  verdict: Verdict;
+  hash: StateHash;
+  script: InputScript;
+  /** Recorded input, in order; taken from its front. */
+  replay: RecordedInput[];
+  /** Largest number of instructions in one go; for tests, since nothing depends on it. */
+  quantum?: number;
+};
+
+export class RunLoop {
+  readonly #parts: LoopParts;
+  readonly #quantum: number;
+  #nextHash = HASH_INTERVAL;
+  /** Typed by a person and not yet taken by the guest's machine. */
+  #live: Uint8Array[] = [];
+  /** Someone may type: a halt without an event is a wait. */
+  liveInput = false;
+  /** Set by devices and by the console's watchers from inside the CPU's run. */
+  pending: Signal | undefined;
+  /** All input as the machine took it, for --record-input. */
+  readonly taken: RecordedInput[] = [];
+
+  constructor(parts: LoopParts) {
+    this.#parts = parts;
+    this.#quantum = parts.quantum ?? Number.POSITIVE_INFINITY;
+  }
+
+  type(bytes: Uint8Array): void {
+    this.#live.push(bytes);
+  }
+
+  get hasLiveInput(): boolean {
+    return this.#live.length > 0;
+  }
+
+  /** Runs until `limit` instructions have completed in all, or `isOver` (asked now and then) says that the host wants
+   * its turn, or something happens. */
+  slice(limit: number, isOver: () => boolean): Stop {
+    const { cpu, board, verdict, replay } = this.#parts;
+    for (;;) {
+      this.#takeInput();
+      if (this.pending) return { kind: 'signal', signal: this.#takePending() };
+      if (verdict.ended) return { kind: 'console' };
+      const now = cpu.now;
+      if (verdict.deadline !== undefined && now >= verdict.deadline)
+        return { kind: 'signal', signal: { kind: 'deadline' } };
+      if (cpu.instructions >= limit) return { kind: 'limit' };
+      if (isOver()) return { kind: 'slice' };
+
+      const event = board.nextEvent();
+      if (event !== undefined && event <= now) board.runEvents();
+      const next = earliest(board.nextEvent(), replay[0]?.atNs, verdict.deadline);
+      const { instructions } = cpu;
+      const toNext = next === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(next - now));
+      const exit = this.#run(Math.min(limit, this.#nextHash, instructions + this.#quantum, instructions + toNext));
+      this.#foldRegisters();
+      const stop = exit.kind === 'halt' ? this.#halted() : this.#signalOf(exit);
+      if (stop) return stop;
+    }
+  }
+
+  /** A function of a device that is not built surfaces here when the CPU lets it through. */
+  #run(until: number): CpuExit {
+    try {
+      return this.#parts.cpu.run(until);
+    } catch (error) {
+      if (error instanceof Unbuilt) return { kind: 'unbuilt', what: error.what, table: error.table };
+      if (error instanceof UnbuiltDeviceFunction) {
+        return { kind: 'unbuilt', what: `${error.device}: ${error.function}`, table: 'src/devices' };
+      }
+      throw error;
+    }
+  }
+
+  #signalOf(exit: Exclude<CpuExit, { kind: 'halt' }>): Stop | undefined {
+    switch (exit.kind) {
+      case 'budget':
+      case 'event':
+        return undefined;
+      case 'breakpoint':
+        return { kind: 'until', at: exit.at };
+      case 'triple-fault':
+      case 'fault-loop':
+        return { kind: 'signal', signal: { kind: exit.kind } };
+      case 'unbuilt':
+        return { kind: 'signal', signal: exit };
+    }
+  }
+
+  /** The CPU waits for an interrupt. Time jumps to what can bring one; if nothing can, the guest is at its end. */
+  #halted(): Stop | undefined {
+    const { cpu, board, verdict, replay } = this.#parts;
+    if (this.pending || verdict.ended) return undefined; // an OUT right before the HLT; the loop's head sees to it
+    if ((cpu.state().rflags & BigInt(RFLAGS.IF)) === 0n) return halt(true);
+    if (board.intr()) return undefined;
+    const event = earliest(board.nextEvent(), replay[0]?.atNs);
+    if (this.liveInput) return this.#live.length > 0 ? undefined : { kind: 'idle', until: event };
+    if (event === undefined) return halt(false);
+    this.idleUntil(earliest(event, verdict.deadline) as number);
+    return undefined;
+  }
+
+  /** Lets time pass without instructions. */
+  idleUntil(time: number): void {
+    const { cpu, board } = this.#parts;
+    if (time > cpu.now) cpu.idleNs += Math.ceil(time - cpu.now);
+    board.runEvents();
+  }
+
+  #takeInput(): void {
+    const { cpu, script, replay } = this.#parts;
+    while (replay.length > 0 && replay[0].atNs <= cpu.now) this.#send((replay.shift() as RecordedInput).bytes);
+    for (const bytes of script.take()) this.#send(bytes);
+    if (this.#live.length === 0) return;
+    for (const bytes of this.#live) this.#send(bytes);
+    this.#live = [];
+  }
+
+  #send(bytes: Uint8Array): void {
+    const { cpu, board } = this.#parts;
+    this.taken.push({ atNs: cpu.now, bytes });
+    board.send(bytes);
+  }
+
+  #takePending(): Signal {
+    const signal = this.pending as Signal;
+    this.pending = undefined;
+    return signal;
+  }
+
+  #foldRegisters(): void {
+    const { cpu, hash } = this.#parts;
+    if (cpu.instructions < this.#nextHash) return;
+    hash.fold(cpu.registerBytes());
+    this.#nextHash += HASH_INTERVAL;
+  }
+}
+
+const halt = (interruptsOff: boolean): Stop => ({ kind: 'signal', signal: { kind: 'halt', interruptsOff } });
+
+function earliest(...times: (number | undefined)[]): number | undefined {
+  let first: number | undefined;
+  for (const time of times) if (time !== undefined && (first === undefined || time < first)) first = time;
+  return first;
+}
