@@ -7,6 +7,7 @@
  * Follows: Linux Documentation/x86/boot.rst and zero-page.rst.   May not: choose registers.   Next: boot/linux32.ts. */
 import { assert, BootError } from '../base/errors.ts';
 import { alignUp, hex, MiB } from '../base/numbers.ts';
+import { protocolName } from '../image/bzimage.ts';
 import type { BzImage, ElfImage } from '../image/kernel-image.ts';
 import { BootParams } from '../layout/boot-params.ts';
 import { BOOT_FLAG, HDRS_MAGIC, LOADED_HIGH } from '../layout/setup-header.ts';
@@ -66,17 +67,13 @@ export function loadLinux(request: PlanRequest, kernel: BzImage | ElfImage): Lin
 /** A bzImage that a 32-bit or 64-bit entry can start. */
 export function acceptsBzImage({ protocol, loadedHigh }: BzImage): true | Refusal {
   if (protocol < OLDEST_PROTOCOL) {
-    const why = `its boot protocol is ${printProtocol(protocol)}; cmd_line_ptr came with 2.02, and older kernels look for their command line where only real-mode loaders put it`;
+    const why = `its boot protocol is ${protocolName(protocol)}; cmd_line_ptr came with 2.02, and older kernels look for their command line where only real-mode loaders put it`;
     return { why, fix: 'use a kernel from 2.3.x or later (protocol 2.02)' };
   }
   if (loadedHigh) return true;
   const why =
     'it is a zImage (LOADED_HIGH clear): its real-mode code moves it from 0x10000 to 0x1000, and no entry path here runs real mode';
   return { why, fix: 'build the same kernel as a bzImage' };
-}
-
-export function printProtocol(version: number): string {
-  return `${version >> 8}.${(version & 0xff).toString().padStart(2, '0')}`;
 }
 
 function loadBzImage({ load, memoryMap }: PlanRequest, image: BzImage): LinuxLoad {
@@ -116,8 +113,6 @@ function loadBzImage({ load, memoryMap }: PlanRequest, image: BzImage): LinuxLoa
     purpose: 'protected-mode code: startup_32 at +0, startup_64 at +0x200, decompressor, payload',
     from: viewOrigin(image, bytes),
   }; // biome-ignore format: two lines of short facts
-  if (bytes.length === 0)
-    throw refuse('end of file', 'no protected-mode code follows the setup code', 'take an undamaged kernel');
 
   // A relocatable kernel unpacks at its load address, aligned, but never below pref_address (LOAD_PHYSICAL_ADDR).
   const runtime = relocatable ? Math.max(alignUp(start, alignment), Number(preferred)) : Number(preferred);
@@ -131,7 +126,7 @@ function loadBzImage({ load, memoryMap }: PlanRequest, image: BzImage): LinuxLoa
     claims.push({ what: 'init_size window', at: gpa(runtime), length, purpose });
   } else {
     notes.push(
-      `protocol ${printProtocol(protocol)} does not say how much memory the kernel needs (init_size came with 2.10); four times its file size is kept free`,
+      `protocol ${protocolName(protocol)} does not say how much memory the kernel needs (init_size came with 2.10); four times its file size is kept free`,
     );
     const length = Math.min(bytes.length * 4, Math.max(bytes.length, ramEnd(memoryMap) - runtime));
     claims.push({

@@ -7,10 +7,11 @@
  * Follows: Linux Documentation/x86/boot.rst, "64-bit Boot Protocol".   May not: place anything above 4 GiB.
  * Next: boot/pvh.ts. */
 import { assert } from '../base/errors.ts';
+import { protocolName } from '../image/bzimage.ts';
 import { EM_X86_64, ET_EXEC } from '../layout/elf.ts';
 import { LOW_MEMORY } from '../memory/map.ts';
 import { LONG_MODE, longModeState, longModeWrites } from './first-state.ts';
-import { acceptsBzImage, loadLinux, printProtocol } from './linux-common.ts';
+import { acceptsBzImage, loadLinux } from './linux-common.ts';
 import { inOrder } from './placement.ts';
 import type { BootProtocol } from './plan.ts';
 
@@ -29,7 +30,7 @@ export const linux64: BootProtocol = {
       const { protocol, setupHeader } = image;
       const why =
         protocol < 0x20c
-          ? `its boot protocol is ${printProtocol(protocol)}; the 64-bit entry came with 2.12`
+          ? `its boot protocol is ${protocolName(protocol)}; the 64-bit entry came with 2.12`
           : `bit 0 (XLF_KERNEL_64) of xloadflags is clear (0x${setupHeader.xloadflags.toString(16)}): this is a 32-bit kernel`;
       return { why, fix: 'use --via linux32' };
     }

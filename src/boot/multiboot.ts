@@ -7,10 +7,10 @@
  * Next: boot/flat.ts. */
 import { assert, BootError } from '../base/errors.ts';
 import { alignUp, hex, KiB } from '../base/numbers.ts';
-import { type ElfImage, isElf, type KernelImage, type MultibootHeader } from '../image/kernel-image.ts';
+import { type ElfImage, isElf, type KernelImage, type MultibootAoutImage } from '../image/kernel-image.ts';
+import { carriesAddresses, parseMultibootAout } from '../image/multiboot.ts';
 import { PT_LOAD } from '../layout/elf.ts';
 import {
-  MULTIBOOT_AOUT_KLUDGE,
   MULTIBOOT_BOOTLOADER_MAGIC,
   MULTIBOOT_INFO_BOOT_LOADER_NAME,
   MULTIBOOT_INFO_CMDLINE,
@@ -105,51 +105,25 @@ export const multiboot: BootProtocol = {
 };
 
 function load(image: KernelImage): { writes: PlanWrite[]; entry: bigint } {
-  if (image.format === 'multiboot-aout') {
-    return loadKludge(image, image.loadAddress, image.loadBytes, image.bssEnd, image.entry);
-  }
+  if (image.format === 'multiboot-aout') return loadByHeader(image);
   assert(isElf(image) && image.multiboot, 'multiboot accepted this image');
-  const header = image.multiboot;
-  if (header.flags & MULTIBOOT_AOUT_KLUDGE) return loadKludgeOfElf(image, header);
+  // Addresses in the header go before those of the ELF file, as in GRUB.
+  if (carriesAddresses(image.multiboot))
+    return loadByHeader(parseMultibootAout(image.name, image.bytes, image.multiboot));
   const writes = segmentWrites(image);
   const entry = physicalEntry(image);
   checkEntry(image, entry, 'e_entry', writes);
   return { writes, entry };
 }
 
-/** Addresses in the header go before those of the ELF file, as in GRUB. */
-function loadKludgeOfElf(image: ElfImage, header: MultibootHeader): { writes: PlanWrite[]; entry: bigint } {
-  const { load_addr, header_addr, load_end_addr, bss_end_addr, entry_addr, offset } = header;
-  const start = offset - (header_addr - load_addr);
-  const end = load_end_addr === 0 ? image.bytes.length : start + (load_end_addr - load_addr);
-  if (header_addr < load_addr || start < 0 || end < start || end > image.bytes.length) {
-    throw new BootError({
-      what: `${image.name} cannot be loaded`,
-      where: `${image.name}, Multiboot header at ${hex(offset)}`,
-      why: `header_addr ${hex(header_addr)}, load_addr ${hex(load_addr)} and load_end_addr ${hex(load_end_addr)} name file bytes ${start} to ${end} of ${image.bytes.length}`,
-      fix: 'correct the addresses, or clear AOUT_KLUDGE (flag bit 16): ELF files do not need it',
-    });
-  }
-  const bytes = image.bytes.subarray(start, end);
-  return loadKludge(image, load_addr, bytes, bss_end_addr === 0 ? load_addr + bytes.length : bss_end_addr, entry_addr);
-}
-
-function loadKludge(image: KernelImage, at: number, bytes: Uint8Array, bssEnd: number, entry: number) {
-  const length = Math.max(bytes.length, bssEnd - at);
-  if (length === 0 || entry < at || entry >= at + length) {
-    throw new BootError({
-      what: `${image.name} would be entered outside its own code`,
-      where: `${image.name}, entry_addr of the Multiboot header`,
-      why: `${hex(entry)} is not in what is loaded, [${hex(at)}, ${hex(at + length)})`,
-      fix: 'correct the addresses in the header',
-    });
-  }
-  const purpose =
-    length > bytes.length
-      ? `the file's loaded part, ${hex(length - bytes.length)} bytes of it zero`
-      : "the file's loaded part";
-  const from = viewOrigin(image, bytes);
-  return { writes: [{ what: 'kernel', at: gpa(at), bytes, length, purpose, from }], entry: BigInt(entry) };
+/** The parser has checked that the addresses fit the file and each other. */
+function loadByHeader(image: MultibootAoutImage): { writes: PlanWrite[]; entry: bigint } {
+  const { loadAddress: at, loadBytes: bytes, bssEnd, entry } = image;
+  const length = bssEnd - at;
+  const zeroed = length - bytes.length;
+  const purpose = `the part that the Multiboot header names${zeroed > 0 ? `, ${hex(zeroed)} bytes of it zero` : ''}`;
+  const write = { what: 'kernel', at: gpa(at), bytes, length, purpose, from: viewOrigin(image, bytes) };
+  return { writes: [write], entry: BigInt(entry) };
 }
 
 /** e_entry may be virtual in a kernel that is linked high: GRUB looks it up in the segments' virtual ranges first. */
