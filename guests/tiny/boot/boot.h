@@ -5,3 +5,6 @@
 #define BP_loadflags 0x211
 #define BP_kernel_alignment 0x230
 #define BP_init_size 0x260
+#define BP_cmd_line_ptr 0x228
+#define BP_hardware_subarch 0x23c
+#define KEEP_SEGMENTS (1 << 6) /* loadflags, protocol 2.07: leave my segments alone */

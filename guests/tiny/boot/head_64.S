@@ -195,16 +195,6 @@ FUNC(no_long_mode)			/* as silent as Linux */
 	jmp	no_long_mode
 END_FUNC(no_long_mode)
 
-	.section .rodata
-	.balign	16
-	.globl	kernel_info
-kernel_info:				/* setup_header.kernel_info_offset, protocol 2.15 */
-	.ascii	"LToP"
-	.long	kernel_info_end - kernel_info
-	.long	kernel_info_end - kernel_info
-	.long	0			/* setup_type_max: we read no setup_data */
-kernel_info_end:
-
 	.data
 	.balign	8
 gdt_descr:

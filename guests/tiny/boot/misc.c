@@ -12,6 +12,8 @@ _Static_assert(offsetof(struct boot_params, hdr.version) == BP_version, "boot.h"
 _Static_assert(offsetof(struct boot_params, hdr.loadflags) == BP_loadflags, "boot.h");
 _Static_assert(offsetof(struct boot_params, hdr.kernel_alignment) == BP_kernel_alignment, "boot.h");
 _Static_assert(offsetof(struct boot_params, hdr.init_size) == BP_init_size, "boot.h");
+_Static_assert(offsetof(struct boot_params, hdr.cmd_line_ptr) == BP_cmd_line_ptr, "boot.h");
+_Static_assert(offsetof(struct boot_params, hdr.hardware_subarch) == BP_hardware_subarch, "boot.h");
 
 #ifdef CONFIG_X86_64
 typedef struct {

@@ -15,7 +15,7 @@ SECTIONS
 	.head.text : { *(.head.text) }
 	.text : { *(.text .text.*) }
 	.rodata : { *(.rodata.payload) . = ALIGN(16); *(.rodata .rodata.*) }
-	.data : { *(.data .data.*) *(.got .got.plt) }
+	.data : { *(.data .data.*) *(.got .got.plt) . = ALIGN(16); }
 	. = ALIGN(16);
 	_bss = .; /* the end of the file */
 	.bss : { *(.bss .bss.*) . = ALIGN(16); }

@@ -12,6 +12,7 @@
 	.section .head.text, "ax"
 	.code32
 FUNC(pvh_start)
+#ifdef CONFIG_X86_64
 	cld
 	lgdt	pa(pvh_gdt_descr)
 	movl	$PVH_DS, %eax
@@ -20,7 +21,6 @@ FUNC(pvh_start)
 	movl	%eax, %ss
 	movl	$pa(early_stack_end), %esp
 
-#ifdef CONFIG_X86_64
 	/* Long mode needs tables: 4 GiB identity-mapped, and the first GiB again where the kernel is linked.
 	 * They lie in .bss: startup_64 leaves them for its own before .bss is cleared. */
 	movl	$pa(pvh_top_pgt), %edi
@@ -83,6 +83,7 @@ pvh_high:
 #endif
 END_FUNC(pvh_start)
 
+#ifdef CONFIG_X86_64
 	.data
 	.balign	8
 pvh_gdt_descr:
@@ -91,17 +92,12 @@ pvh_gdt_descr:
 	.balign	8
 pvh_gdt:
 	.quad	0
-#ifdef CONFIG_X86_64
 	.quad	0x00af9b000000ffff
-#else
-	.quad	0x00cf9b000000ffff
-#endif
 	.quad	0x00cf93000000ffff
 pvh_gdt_end:
 	PVH_CS = 0x08
 	PVH_DS = 0x10
 
-#ifdef CONFIG_X86_64
 	.section .bss.page_aligned, "aw", @nobits
 	.balign	PAGE_SIZE
 pvh_top_pgt:		.skip PAGE_SIZE

@@ -7,7 +7,7 @@
 #include "asm.h"
 
 #define PT_CS (18 * 8)
-#define PV_IRET pv_ops + 0	/* struct pv_ops begins with these two: paravirt.h asserts it */
+#define PV_IRET pv_ops + 0	/* struct paravirt begins with these two: paravirt.h asserts that */
 #define PV_SWAPGS pv_ops + 8
 #define PER_CPU_USER_SP 0	/* struct per_cpu, processor.h */
 #define PER_CPU_ENTRY_SP 8
@@ -117,7 +117,8 @@ FUNC(entry_SYSCALL_64)
 	sysretq
 END_FUNC(entry_SYSCALL_64)
 
-/* int enter_user_mode(unsigned long ip, unsigned long sp): drops to ring 3; returns when leave_user_mode is called. */
+/* int enter_user_mode(unsigned long ip, unsigned long sp): drops to ring 3; returns when leave_user_mode is called.
+ * Interrupts must be off. */
 FUNC(enter_user_mode)
 	pushq	%rbp
 	pushq	%rbx
@@ -126,7 +127,6 @@ FUNC(enter_user_mode)
 	pushq	%r14
 	pushq	%r15
 	movq	%rsp, kernel_resume_sp(%rip)
-	cli
 	pushq	$USER_DS
 	pushq	%rsi
 	pushq	$0x202			/* IF */

@@ -11,8 +11,6 @@
 #define E820_TYPE_RESERVED 2
 #define COMMAND_LINE_SIZE 2048
 
-#define KEEP_SEGMENTS (1 << 6) /* loadflags, protocol 2.07: leave my segments alone */
-
 #define X86_SUBARCH_PC 0
 #define X86_SUBARCH_LGUEST 1
 #define X86_SUBARCH_XEN 2

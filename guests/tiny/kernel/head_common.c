@@ -33,3 +33,10 @@ void sanitize_boot_params(struct boot_params *params)
 	params->kbd_status = 0;
 	params->sentinel = 0;
 }
+
+/* For the paths on which the guest fills boot_params itself. */
+void add_e820_entry(struct boot_params *params, u64 addr, u64 size, u32 type)
+{
+	if (params->e820_entries < E820_MAX_ENTRIES_ZEROPAGE)
+		params->e820_table[params->e820_entries++] = (struct boot_e820_entry){ addr, size, type };
+}

@@ -11,13 +11,6 @@ static void *low_memory(u64 address)
 	return (void *)(unsigned long)address; /* identity-mapped here */
 }
 
-static void add_e820_entry(u64 addr, u64 size, u32 type)
-{
-	if (pvh_bootparams.e820_entries == E820_MAX_ENTRIES_ZEROPAGE)
-		return;
-	pvh_bootparams.e820_table[pvh_bootparams.e820_entries++] = (struct boot_e820_entry){ addr, size, type };
-}
-
 void prepare_pvh(unsigned long start_info)
 {
 	const struct hvm_start_info *info = low_memory(start_info);
@@ -31,8 +24,8 @@ void prepare_pvh(unsigned long start_info)
 
 	const struct hvm_memmap_table_entry *map = low_memory(info->memmap_paddr);
 	for (u32 i = 0; i < info->memmap_entries; i++)
-		add_e820_entry(map[i].addr, map[i].size, map[i].type);
-	add_e820_entry(0xa0000, 0x60000, E820_TYPE_RESERVED);
+		add_e820_entry(&pvh_bootparams, map[i].addr, map[i].size, map[i].type);
+	add_e820_entry(&pvh_bootparams, 0xa0000, 0x60000, E820_TYPE_RESERVED);
 
 	pvh_bootparams.hdr.cmd_line_ptr = info->cmdline_paddr;
 	if (info->nr_modules) {
