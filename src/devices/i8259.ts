@@ -248,6 +248,8 @@ export class I8259Pair {
     const level = this.first.acknowledgeLevel();
     if (level === undefined) return this.first.vector(7);
     if (level !== CASCADE) return this.first.vector(level);
+    // A slave without a request answers 7 (interrupt 15). Its output falls with the request, so the master asks in vain
+    // only on hardware, where the two are not one instant.
     const slaveLevel = this.second.acknowledgeLevel() ?? 7;
     // INT drops during INTA even if another request waits (automatic EOI); the master must see it rise again.
     this.pass(false);

@@ -88,11 +88,11 @@ const lineRows: readonly LineRow[] = [
     apply: (verdict, match) => verdict.announce('reset', match[0]),
   },
   {
-    pattern: /^Test result: SUCCESS\b/,
+    pattern: /^Test result: SUCCESS(?: with warnings)?$/,
     line: 'Test result: SUCCESS (XTF)',
     follows: 'then a halt, or debug-exit 0',
     code: '0',
-    apply: (verdict) => verdict.success('Test result: SUCCESS'),
+    apply: (verdict, match) => verdict.success(match[0]),
   },
   {
     pattern: /^Test result:\s*(.*)/,
