@@ -73,23 +73,23 @@ FUNC(startup_32)
 
 	/* Which kind of machine? Loaders before protocol 2.07 could not say. */
 	cmpw	$0x207, pa(boot_params) + BP_version
-	jb	pa_default_entry
+	jb	default_entry
 	movl	pa(boot_params) + BP_hardware_subarch, %eax
 	cmpl	$nr_subarch_entries, %eax
 	jae	bad_subarch
 	movl	pa(subarch_entries)(, %eax, 4), %eax
 	subl	$START_KERNEL_MAP, %eax
 	jmp	*%eax
+END_FUNC(startup_32)
 
-bad_subarch:
+FUNC(bad_subarch)
 	.weak	lguest_entry, xen_entry		/* until entry/lguest.S (and a 32-bit Xen entry) is linked in */
 lguest_entry:
 xen_entry:
 	ud2
+END_FUNC(bad_subarch)
 
-	.globl	default_entry
-default_entry:
-pa_default_entry:
+FUNC(default_entry)
 	movl	$pa(initial_page_table), %eax
 	movl	%eax, %cr3
 	movl	$0x80050033, %eax		/* PG AM WP NE ET MP PE */
@@ -113,7 +113,7 @@ pa_default_entry:
 	call	i386_start_kernel
 2:	hlt
 	jmp	2b
-END_FUNC(startup_32)
+END_FUNC(default_entry)
 
 	.data
 	.balign	4

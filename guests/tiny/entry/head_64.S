@@ -99,15 +99,15 @@ FUNC(make_early_tables)
 	leaq	level2_ident_pgt(%rip), %rdi
 	movl	$0x183, %eax			/* present, writable, 2 MiB, global */
 	movl	$(4 * 512), %ecx
-	call	fill_level2
+	call	.Lfill_level2
 	leaq	level2_kernel_pgt(%rip), %rdi
 	leaq	0x183(%rbp), %rax
 	movl	$512, %ecx
-fill_level2:
+.Lfill_level2:
 	movq	%rax, (%rdi)
 	addq	$0x200000, %rax
 	addq	$8, %rdi
-	loop	fill_level2
+	loop	.Lfill_level2
 	ret
 END_FUNC(make_early_tables)
 

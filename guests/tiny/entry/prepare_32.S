@@ -45,9 +45,9 @@ FUNC(prepare_then_startup_32)
 	movl	%cr0, %eax
 	orl	$0x80000000, %eax
 	movl	%eax, %cr0
-	movl	$prepare_high, %eax
+	movl	$.Lhigh, %eax
 	jmp	*%eax
-prepare_high:
+.Lhigh:
 	movl	$early_stack_end, %esp
 	pushl	%esi
 	movl	%ebx, %eax			/* the argument (regparm) */

@@ -60,9 +60,9 @@ FUNC(pvh_start)
 	ljmp	$PVH_CS, $pa(1f)
 
 	.code64
-1:	movq	$pvh_high, %rax
+1:	movq	$.Lhigh, %rax
 	jmp	*%rax
-pvh_high:
+.Lhigh:
 	movq	$early_stack_end, %rsp
 	movl	$MSR_GS_BASE, %ecx		/* C code may use per-CPU data from its first line on */
 	movq	$per_cpu_area, %rax

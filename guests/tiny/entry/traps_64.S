@@ -14,8 +14,7 @@
 
 	.text
 	.balign	16
-	.globl	trap_stubs
-trap_stubs:
+FUNC(trap_stubs)
 	.set	vector, 0
 	.rept	NR_VECTORS
 	.balign	16
@@ -27,6 +26,7 @@ trap_stubs:
 	jmp	common_trap
 	.set	vector, vector + 1
 	.endr
+END_FUNC(trap_stubs)
 
 	.macro PUSH_REGS
 	pushq	%rdi

@@ -14,8 +14,8 @@ user_task_start:
 #ifdef CONFIG_X86_64
 	movl	$SYS_write, %eax
 	movl	$1, %edi
-	leaq	message(%rip), %rsi
-	movl	$message_length, %edx
+	leaq	user_message(%rip), %rsi
+	movl	$user_message_length, %edx
 	syscall
 	movl	$1000000, %ebx
 1:	movl	$SYS_user_ticks, %eax
@@ -34,10 +34,10 @@ user_task_start:
 #else
 	call	1f
 1:	popl	%ecx
-	addl	$(message - 1b), %ecx
+	addl	$(user_message - 1b), %ecx
 	movl	$SYS_write, %eax
 	movl	$1, %ebx
-	movl	$message_length, %edx
+	movl	$user_message_length, %edx
 	int	$SYSCALL_VECTOR
 	movl	$1000000, %esi
 1:	movl	$SYS_user_ticks, %eax
@@ -55,11 +55,11 @@ user_task_start:
 	int	$SYSCALL_VECTOR
 #endif
 	ud2					/* exit does not return */
-message:
+user_message:
 #ifdef CONFIG_X86_64
 	.ascii	"user: hello from ring 3, by syscall\n"
 #else
 	.ascii	"user: hello from ring 3, by int $0x80\n"
 #endif
-	message_length = . - message
+	user_message_length = . - user_message
 user_task_end:

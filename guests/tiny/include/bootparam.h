@@ -1,8 +1,8 @@
 /* struct boot_params: the zero page, filled by the loader or by the guest itself.
  *
  * Follows: Linux arch/x86/include/uapi/asm/bootparam.h and Documentation/x86/zero-page.rst, without the parts that
- * no guest of ours reads. The offsets are held against zeropage's own tables when layout-asserts.h is included
- * (see tools/layout-asserts.ts), so that both sides of the boundary agree or the build stops. */
+ * no guest of ours reads. kernel/structs.c holds the offsets against zeropage's own tables, so that both sides of the
+ * boundary agree or the build stops. */
 #pragma once
 #include "types.h"
 
@@ -100,10 +100,3 @@ struct boot_params {
 	u8 eddbuf[0x1ec];
 	u8 _pad9[276];
 } __packed;
-
-_Static_assert(sizeof(struct setup_header) == 0x7b, "setup_header of protocol 2.15");
-_Static_assert(offsetof(struct boot_params, hdr) == 0x1f1, "setup_header in boot_params");
-_Static_assert(offsetof(struct boot_params, scratch) == 0x1e4, "scratch");
-_Static_assert(offsetof(struct boot_params, e820_table) == 0x2d0, "e820_table");
-_Static_assert(offsetof(struct boot_params, eddbuf) == 0xd00, "eddbuf");
-_Static_assert(sizeof(struct boot_params) == 4096, "the zero page is a page");

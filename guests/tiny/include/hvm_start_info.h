@@ -30,8 +30,3 @@ struct hvm_memmap_table_entry {
 	u32 type;
 	u32 reserved;
 };
-
-_Static_assert(sizeof(struct hvm_start_info) == 0x38, "hvm_start_info");
-_Static_assert(offsetof(struct hvm_start_info, memmap_paddr) == 0x28, "memmap_paddr");
-_Static_assert(sizeof(struct hvm_modlist_entry) == 0x20, "hvm_modlist_entry");
-_Static_assert(sizeof(struct hvm_memmap_table_entry) == 0x18, "hvm_memmap_table_entry");

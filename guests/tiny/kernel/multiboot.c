@@ -33,7 +33,7 @@ void prepare_multiboot(unsigned long info_address)
 	if (info->flags & MULTIBOOT_INFO_CMDLINE)
 		params->hdr.cmd_line_ptr = info->cmdline;
 	if (info->flags & MULTIBOOT_INFO_MODS && info->mods_count) {
-		const struct multiboot_module *initrd = low_memory(info->mods_addr);
+		const struct multiboot_mod_list *initrd = low_memory(info->mods_addr);
 		params->hdr.ramdisk_image = initrd->mod_start;
 		params->hdr.ramdisk_size = initrd->mod_end - initrd->mod_start;
 	}
