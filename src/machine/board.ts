@@ -164,7 +164,7 @@ export function createBoard(options: BoardOptions): Board {
       if (bytes.length > 0) input.push(bytes.slice());
       feed();
     },
-    pendingInput: () => input.reduce((sum, bytes) => sum + bytes.length, -taken),
+    pendingInput: () => input.reduce((sum, bytes) => sum + bytes.length, 0) - taken,
     intr: () => pic.intr,
     acknowledge: () => pic.acknowledge(),
     describe: () =>
