@@ -65,3 +65,23 @@ export const SetupHeader = struct('setup_header', {
 }); // biome-ignore format: a table
 
 export type SetupHeaderValues = ValuesOf<typeof SetupHeader>;
+
+/** What each version of the protocol brought. */
+export const PROTOCOLS: readonly { version: number; adds: string }[] = [
+  { version: 0x200, adds: 'bzImage, initrd, and this header' },
+  { version: 0x201, adds: 'heap_end_ptr' },
+  { version: 0x202, adds: 'cmd_line_ptr: the command line anywhere' },
+  { version: 0x203, adds: 'initrd_addr_max' },
+  { version: 0x204, adds: 'syssize of four bytes' },
+  { version: 0x205, adds: 'relocatable_kernel, kernel_alignment' },
+  { version: 0x206, adds: 'cmdline_size' },
+  { version: 0x207, adds: 'hardware_subarch, hardware_subarch_data, KEEP_SEGMENTS' },
+  { version: 0x208, adds: 'payload_offset, payload_length: the least that Xen takes' },
+  { version: 0x209, adds: 'setup_data' },
+  { version: 0x20a, adds: 'min_alignment, pref_address, init_size' },
+  { version: 0x20b, adds: 'handover_offset for EFI' },
+  { version: 0x20c, adds: 'xloadflags: 64-bit entry, loading above 4 GiB' },
+  { version: 0x20d, adds: 'xloadflags may name both 32- and 64-bit EFI handover' },
+  { version: 0x20e, adds: 'nothing: taken back, to be read as 2.13' },
+  { version: 0x20f, adds: 'kernel_info_offset' },
+];

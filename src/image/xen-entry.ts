@@ -1,0 +1,85 @@
+/** What an image carries for the entry paths that are not built yet: lguest and Xen.
+ *
+ * Judged by headers and notes alone, as the launcher and Xen's domain builder judge them first.
+ * Follows: Xen xen/common/libelf/libelf-dominfo.c and tools/libs/guest/xg_dom_core.c; Linux arch/x86/lguest (until 4.13).
+ * May not: say how to boot; boot/ does when the paths are built.   Next: symbols/symtab.ts. */
+import { EM_386, EM_X86_64 } from '../layout/elf.ts';
+import { XEN_ELFNOTE } from '../layout/xen-notes.ts';
+import { protocolName } from './bzimage.ts';
+import { type ElfImage, isElf, type KernelImage, xenNote } from './kernel-image.ts';
+
+export type Judgement = { carries: true } | { carries: false; why: string; fix: string };
+export type XenPath = 'lguest' | 'xen-pvh' | 'xen-pv' | 'xen-pv32';
+
+const no = (why: string, fix: string): Judgement => ({ carries: false, why, fix });
+
+/** `unpacked` is the payload of a bzImage. */
+export function judgeXenPath(via: XenPath, image: KernelImage, unpacked?: ElfImage): Judgement {
+  if (via === 'lguest') return lguest(image, unpacked);
+  const kernel = isElf(image) ? image : unpacked;
+  if (!kernel)
+    return no(
+      'the notes are in an ELF kernel, and there is none to read',
+      'give a vmlinux, or a bzImage of protocol 2.08 or newer',
+    );
+  return via === 'xen-pvh' ? pvh(kernel) : pv(via, kernel);
+}
+
+function lguest(image: KernelImage, unpacked?: ElfImage): Judgement {
+  if (image.format !== 'bzimage') return no('lguest starts a bzImage', 'give the bzImage');
+  if (image.has64BitEntry || unpacked?.format === 'elf64') {
+    return no(
+      'the kernel is 64-bit, and lguest guests are 32-bit',
+      'use a 32-bit kernel built with CONFIG_LGUEST_GUEST=y',
+    );
+  }
+  if (image.protocol < 0x207) {
+    return no(
+      `boot protocol ${protocolName(image.protocol)} has no hardware_subarch (2.07), by which lguest is chosen`,
+      'use Linux 2.6.24 to 4.13',
+    );
+  }
+  const version = /^(\d+)\.(\d+)/.exec(image.kernelVersion ?? '');
+  if (version && (Number(version[1]) > 4 || (Number(version[1]) === 4 && Number(version[2]) >= 14))) {
+    return no(`Linux ${version[0]} is newer than 4.13, the last with lguest`, 'use Linux 2.6.24 to 4.13');
+  }
+  return { carries: true };
+}
+
+function pvh(kernel: ElfImage): Judgement {
+  if (xenNote(kernel, XEN_ELFNOTE.PHYS32_ENTRY)) return { carries: true };
+  return no('no note named "Xen" of type 18 (XEN_ELFNOTE_PHYS32_ENTRY)', 'build the kernel with CONFIG_PVH=y');
+}
+
+function pv(via: 'xen-pv' | 'xen-pv32', kernel: ElfImage): Judgement {
+  const text = (type: number) => String(xenNote(kernel, type)?.value ?? '');
+  const wide = kernel.machine === EM_X86_64;
+  if (via === 'xen-pv' && !wide) return no('the kernel is 32-bit', 'use --via xen-pv32');
+  if (via === 'xen-pv32' && kernel.machine !== EM_386) return no('the kernel is 64-bit', 'use --via xen-pv');
+  const build = 'build the kernel with CONFIG_XEN_PV=y';
+  if (!text(XEN_ELFNOTE.XEN_VERSION).startsWith('xen-3.0')) {
+    const value = text(XEN_ELFNOTE.XEN_VERSION);
+    return no(
+      value
+        ? `XEN_ELFNOTE_XEN_VERSION (5) is "${value}" instead of "xen-3.0"`
+        : 'no note named "Xen" of type 5 (XEN_ELFNOTE_XEN_VERSION)',
+      build,
+    );
+  }
+  if (!text(XEN_ELFNOTE.LOADER).startsWith('generic') && !text(XEN_ELFNOTE.GUEST_OS).startsWith('linux')) {
+    return no('XEN_ELFNOTE_LOADER (8) is not "generic", and XEN_ELFNOTE_GUEST_OS (6) not "linux"', build);
+  }
+  if (via === 'xen-pv32' && !/yes|bimodal/.test(text(XEN_ELFNOTE.PAE_MODE))) {
+    return no(
+      'XEN_ELFNOTE_PAE_MODE (9) is neither "yes" nor "bimodal", and Xen has no 32-bit guests without PAE',
+      'build the kernel with CONFIG_X86_PAE=y',
+    );
+  }
+  if (text(XEN_ELFNOTE.FEATURES).split('|').includes('!dom0')) {
+    return no(
+      'XEN_ELFNOTE_FEATURES (10) requires dom0, and the guest is an ordinary domain',
+      'use a kernel that also runs as domU',
+    );
+  }
+  return { carries: true };
+}
