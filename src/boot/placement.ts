@@ -21,9 +21,7 @@ export function segmentWrites(kernel: ElfImage): PlanWrite[] {
   for (const { index, type, paddr, filesz, memsz, bytes, flags } of kernel.segments) {
     if (type !== PT_LOAD || memsz === 0) continue;
     const what = `segment ${index}`;
-    if (memsz < filesz) {
-      throw segmentError(kernel, what, `it has ${filesz} bytes in the file, but only ${memsz} in memory`);
-    }
+    assert(filesz <= memsz, `${kernel.name}, ${what}: the parser checked its sizes`);
     if (paddr + BigInt(memsz) > 1n << 32n) {
       throw segmentError(kernel, what, `its physical range begins at ${hex(paddr)} and must end below 4 GiB`);
     }
@@ -32,8 +30,7 @@ export function segmentWrites(kernel: ElfImage): PlanWrite[] {
     const from = filesz === 0 ? 'made here' : viewOrigin(kernel, bytes);
     writes.push({ what, at: gpa(Number(paddr)), bytes: bytes.subarray(0, filesz), length: memsz, purpose, from });
   }
-  if (writes.length === 0)
-    throw segmentError(kernel, 'the program header table', 'it has no PT_LOAD with memory to load');
+  assert(writes.length > 0, `${kernel.name} has something to load, as the parser checked`);
   return inOrder(writes);
 }
 
