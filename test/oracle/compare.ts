@@ -1,0 +1,109 @@
+/** compare: what differs between an expected outcome and an actual one, without what is undefined, and how to say it.
+ *
+ * Left out: undefined flags of a completed instruction (undefined.ts), RF and the virtual-8086 flags, memory of a faulting
+ * instruction that writes several times (`partial` in forms.ts), upper register halves in compatibility mode, and the
+ * present bit of a page fault above the user half, which Linux sets whatever the tables say.
+ * Next: test/oracle/replay.test.ts. */
+import { Decoder, Formatter, FormatterSyntax } from 'iced-x86';
+import { hex } from '../../src/base/numbers.ts';
+import { GPR_NAMES } from '../../src/x86/vcpu-state.ts';
+import type { Case } from './states.ts';
+import type { Outcome } from './vectors.ts';
+
+/** CF PF AF ZF SF TF IF DF OF IOPL NT AC ID. */
+const COMPARED_FLAGS = 0x24_7fd5n;
+const USER_END = 0x7fff_ffff_f000n;
+const PRESENT = 1;
+
+type Fault = NonNullable<Outcome['fault']>;
+
+function faultText(fault: Fault | undefined): string {
+  if (!fault) return 'none';
+  const { vector, errorCode, cr2 } = fault;
+  const name = { 0: '#DE', 1: '#DB', 3: '#BP', 4: '#OF', 5: '#BR', 6: '#UD', 11: '#NP', 12: '#SS', 13: '#GP', 14: '#PF', 17: '#AC' }[vector]; // biome-ignore format: short
+  const where = cr2 === undefined ? '' : ` at ${hex(cr2)}`;
+  return `${name ?? `vector ${vector}`}${errorCode === undefined ? '' : `(${hex(errorCode)})`}${where}`;
+}
+
+function sanitized(fault: Fault | undefined): Fault | undefined {
+  if (fault?.cr2 === undefined || fault.cr2 < USER_END) return fault;
+  return { ...fault, errorCode: (fault.errorCode ?? 0) | PRESENT };
+}
+
+const FLAG_NAMES: [number, string][] = [
+  [0, 'CF'], [2, 'PF'], [4, 'AF'], [6, 'ZF'], [7, 'SF'], [8, 'TF'], [9, 'IF'], [10, 'DF'], [11, 'OF'], [12, 'IOPL0'],
+  [13, 'IOPL1'], [14, 'NT'], [18, 'AC'], [21, 'ID'],
+]; // biome-ignore format: a table
+const flagText = (flags: bigint, among: bigint): string =>
+  FLAG_NAMES.filter(([bit]) => (among >> BigInt(bit)) & 1n)
+    .map(([bit, name]) => `${name}=${(flags >> BigInt(bit)) & 1n}`)
+    .join(' ');
+
+/** One line for each thing that differs; empty when the two agree. */
+export function differences(c: Case, expected: Outcome, actual: Outcome): string[] {
+  const lines: string[] = [];
+  const differ = (what: string, e: string, a: string): void => {
+    if (e !== a) lines.push(`${what}: expected ${e}, got ${a}`);
+  };
+  differ('exception', faultText(sanitized(expected.fault)), faultText(sanitized(actual.fault)));
+  const wide = c.start.mode === 64;
+  const count = wide ? 16 : 8;
+  const half = (value: bigint): bigint => (wide ? value : value & 0xffff_ffffn);
+  for (let i = 0; i < count; i++) {
+    if (half(expected.gpr[i]) !== half(actual.gpr[i]))
+      differ(GPR_NAMES[i], hex(half(expected.gpr[i])), hex(half(actual.gpr[i])));
+  }
+  if (expected.rip !== actual.rip) differ('rip', hex(expected.rip), hex(actual.rip));
+  const among = expected.fault ? COMPARED_FLAGS : COMPARED_FLAGS & ~BigInt(c.undefinedFlags);
+  const wrong = (expected.rflags ^ actual.rflags) & among;
+  if (wrong) differ('rflags', flagText(expected.rflags, wrong), flagText(actual.rflags, wrong));
+  for (const name of ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const) {
+    if (expected.selectors[name] !== actual.selectors[name])
+      differ(name, hex(expected.selectors[name]), hex(actual.selectors[name]));
+  }
+  // What loading a null selector does to a base differs between processors.
+  for (const name of ['fs', 'gs'] as const) {
+    const isLoad = expected.selectors[name] !== c.start.segments[name].selector;
+    if (!wide || (isLoad && (expected.selectors[name] & ~3) === 0)) continue;
+    if (name === 'fs') differ('fs base', hex(expected.fsBase), hex(actual.fsBase));
+    else differ('gs base', hex(expected.gsBase), hex(actual.gsBase));
+  }
+  if (!(c.form.row.partial && expected.fault)) differ('memory', memoryText(expected), memoryText(actual));
+  return lines;
+}
+
+const memoryText = (o: Outcome): string =>
+  o.memory.map(({ at, bytes }) => `[${hex(at)}]=${Buffer.from(bytes).toString('hex')}`).join(' ') || 'unchanged';
+
+/** The case as a reader needs it to follow by hand. */
+export function describeCase(c: Case, lines: readonly string[]): string {
+  const { start, bytes } = c;
+  const { segments } = start;
+  const size = start.mode === 64 ? 64 : segments.cs.attributes & 0x4000 ? 32 : 16;
+  const count = start.mode === 64 ? 16 : 8;
+  const registers = GPR_NAMES.slice(0, count).map((name, i) => `${name}=${hex(start.gpr[i])}`);
+  const segmentText = (['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const)
+    .map(
+      (n) =>
+        `${n}=${hex(segments[n].selector)}:${hex(segments[n].base)}+${hex(segments[n].limit)}/${hex(segments[n].attributes)}`,
+    )
+    .join(' ');
+  const memory = start.memory.map(({ at, bytes: b }) => `[${hex(at)}]=${Buffer.from(b).toString('hex')}`).join(' ');
+  return [
+    `${c.form.id} #${c.index}: ${Buffer.from(bytes).toString('hex')} at ${hex(c.at)} (${size}-bit): ${disassemble(bytes, size, start.rip)}`,
+    ...lines.map((line) => `  ${line}`),
+    `  rip=${hex(start.rip)} rflags=${hex(start.rflags)} ${registers.join(' ')}`,
+    `  ${segmentText}`,
+    `  memory ${memory}`,
+  ].join('\n');
+}
+
+function disassemble(bytes: Uint8Array, size: number, rip: bigint): string {
+  const decoder = new Decoder(size, bytes, 0);
+  decoder.ip = BigInt.asUintN(64, rip);
+  const formatter = new Formatter(FormatterSyntax.Intel);
+  const instruction = decoder.decode();
+  const text = formatter.format(instruction);
+  for (const it of [instruction, formatter, decoder]) it.free();
+  return text;
+}

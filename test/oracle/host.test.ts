@@ -1,0 +1,84 @@
+/** The recording against the CPU that runs these tests: another processor may differ only in what is masked.
+ *
+ * Also proves the recording itself: it can be made again, and its codec loses nothing.   Next: test/oracle/undefined.ts. */
+import { Decoder, Mnemonic } from 'iced-x86';
+import { describe, expect, it } from 'vitest';
+import { describeCase, differences } from './compare.ts';
+import { formsOf } from './forms.ts';
+import { noOracleHere, runNatively } from './native.ts';
+import { type Case, casesOf } from './states.ts';
+import { NOT_TRIED, UNDEFINED } from './undefined.ts';
+import { Vectors } from './vectors.ts';
+
+function mnemonic(c: Case): string {
+  const size = c.start.mode === 64 ? 64 : c.start.segments.cs.attributes & 0x4000 ? 32 : 16;
+  const decoder = new Decoder(size, c.bytes, 0);
+  const instruction = decoder.decode();
+  const name = Mnemonic[instruction.mnemonic].toLowerCase();
+  instruction.free();
+  decoder.free();
+  return name;
+}
+
+const reason = noOracleHere();
+const skipped = reason ? ` (skipped: ${reason})` : '';
+/** Every so manieth form is run again. */
+const STRIDE = 3;
+
+describe(`the recorded outcomes on this host${skipped}`, () => {
+  for (const mode of [64, 32] as const) {
+    it.skipIf(reason !== undefined)(`are what its CPU does in ${mode}-bit code, apart from what is undefined`, () => {
+      const vectors = new Vectors(mode);
+      const forms = formsOf(mode).filter((_, i) => i % STRIDE === 0);
+      const blocks = forms.map((form) => ({ form, cases: casesOf(form) }));
+      const actual = runNatively(blocks.flatMap((b) => b.cases));
+      let at = 0;
+      const failures: string[] = [];
+      for (const { form, cases } of blocks) {
+        const expected = vectors.outcomes(form, cases);
+        if (typeof expected === 'string') throw new Error(expected);
+        cases.forEach((c, i) => {
+          const lines = differences(c, expected[i], actual[at++]);
+          if (lines.length > 0) failures.push(describeCase(c, lines));
+        });
+      }
+      expect(failures.slice(0, 5)).toEqual([]);
+    });
+  }
+});
+
+describe('the recorded states', () => {
+  it('raise every exception that user code can raise, and mostly complete', () => {
+    const seen = new Map<number | undefined, number>();
+    for (const mode of [64, 32] as const) {
+      const vectors = new Vectors(mode);
+      for (const form of formsOf(mode)) {
+        const outcomes = vectors.outcomes(form, casesOf(form));
+        if (typeof outcomes === 'string') throw new Error(outcomes);
+        for (const { fault } of outcomes) seen.set(fault?.vector, (seen.get(fault?.vector) ?? 0) + 1);
+      }
+    }
+    const vectorsSeen = [...seen.keys()].filter((v) => v !== undefined).sort((a, b) => a - b);
+    expect(vectorsSeen).toEqual([0, 1, 3, 4, 5, 6, 11, 12, 13, 14, 17]);
+    expect(seen.get(undefined)).toBeGreaterThan(75_000);
+  });
+
+  it('are, to another disassembler, the instructions that their rows name', () => {
+    // What iced calls otherwise: by operand size, or a family that one row stands for.
+    const also: Record<string, string> = { cbw: 'cwde cdqe', cwd: 'cdq cqo', shl: 'sal', flag: 'cmc clc stc cld std', icebp: 'int1', cmpxchg8b: 'cmpxchg16b', jcxz: 'jecxz jrcxz', undefined: '', privileged: '' }; // biome-ignore format: a list
+    const wrong: string[] = [];
+    for (const form of [...formsOf(64), ...formsOf(32)]) {
+      const [name] = form.row.name.split(' ');
+      const names = [name, ...(also[name]?.split(' ') ?? [])];
+      const seen = casesOf(form).map(mnemonic);
+      if (!seen.some((m) => names.some((n) => m.startsWith(n)))) wrong.push(`${form.id}: ${[...new Set(seen)]}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('mask undefined flags only for instructions that are recorded', () => {
+    const names = new Set([...formsOf(64), ...formsOf(32)].map((form) => form.row.name));
+    for (const line of UNDEFINED) for (const name of line.names.split(' ')) expect(names).toContain(name);
+    expect(NOT_TRIED.length).toBeGreaterThan(0);
+  });
+});

@@ -1,0 +1,57 @@
+/** What the manuals leave undefined and the comparison therefore leaves out.
+ *
+ * Each line names instructions, the flags that have no defined value after them, and when. An instruction that faults
+ * has changed no flag, so nothing is left out then. `npx tsx test/oracle/record.ts --undefined` prints the list.
+ * Follows: SDM Vol. 2, "Flags Affected" of each instruction, and APM Vol. 3.   Next: test/oracle/states.ts. */
+
+export type UndefinedLine = {
+  names: string;
+  /** Letters of the flags: O S Z A P C. */
+  flags: string;
+  /** In words; `holds` is the same for the machine. `count` is the count as masked by the CPU, `width` in bits. */
+  when?: string;
+  holds?: (count: number, width: number) => boolean;
+};
+
+export const UNDEFINED: readonly UndefinedLine[] = [
+  { names: 'and or xor test', flags: 'A' },
+  { names: 'mul imul', flags: 'SZAP' },
+  { names: 'div idiv', flags: 'OSZAPC' },
+  { names: 'bsf bsr', flags: 'OSAPC' },
+  { names: 'tzcnt lzcnt', flags: 'OSAP' },
+  { names: 'bt bts btr btc', flags: 'OSAP' },
+  { names: 'rol ror rcl rcr', flags: 'O', when: 'the count is neither 0 nor 1', holds: (count) => count > 1 },
+  { names: 'shl shr sar shld shrd', flags: 'A', when: 'the count is not 0', holds: (count) => count > 0 },
+  { names: 'shl shr sar shld shrd', flags: 'O', when: 'the count is neither 0 nor 1', holds: (count) => count > 1 },
+  { names: 'shl shr', flags: 'C', when: 'the count is the width or more', holds: (count, width) => count >= width },
+  { names: 'daa das', flags: 'O' },
+  { names: 'aaa aas', flags: 'OSZP' },
+  { names: 'aam aad', flags: 'OAC' },
+];
+
+/** What is never tried, since the manuals or the two vendors differ. */
+export const NOT_TRIED: readonly string[] = [
+  'shld and shrd with a count above the width (16 bits): result undefined',
+  'bswap with a 16-bit operand: result undefined',
+  'near branches with a 66 prefix in 64-bit mode: AMD truncates RIP, Intel ignores the prefix',
+  'far pointers in memory with REX.W: AMD reads m16:32, Intel m16:64',
+  'movsxd with a 16-bit operand',
+  'far transfers from a 16-bit stack into 64-bit code: the upper half of RSP is what the host kernel left there',
+  'VEX, EVEX and XOP encodings; x87, MMX and SSE',
+  'cpuid, rdtsc, rdtscp, rdpmc, xgetbv, rdrand: what they give is not a function of the state',
+  'sgdt, sidt, sldt, str, smsw: Linux emulates them under UMIP',
+  'syscall, sysenter, int 0x80: they enter the host kernel',
+];
+
+const BITS: Record<string, number> = { C: 1, P: 4, A: 0x10, Z: 0x40, S: 0x80, O: 0x800 };
+
+/** The bits of RFLAGS that are undefined after this instruction has completed. */
+export function undefinedFlags(name: string, count: number, width: number): number {
+  let mask = 0;
+  for (const line of UNDEFINED) {
+    if (!line.names.split(' ').includes(name)) continue;
+    if (line.holds && !line.holds(count, width)) continue;
+    for (const letter of line.flags) mask |= BITS[letter];
+  }
+  return mask;
+}
