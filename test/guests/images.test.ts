@@ -1,0 +1,120 @@
+/** What the committed images promise to loaders, read with zeropage's own parsers. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { lz4Legacy } from '../../guests/tools/lz4.ts';
+import type { BzImage, ElfImage } from '../../src/image/kernel-image.ts';
+import { xenNote } from '../../src/image/kernel-image.ts';
+import { parseKernel } from '../../src/image/parse.ts';
+import { unpackKernel } from '../../src/image/unpack-kernel.ts';
+import { readSymtab } from '../../src/symbols/symtab.ts';
+import { unlz4 } from '../../src/unpack/lz4.ts';
+import { IMAGES } from './golden.ts';
+
+const MiB = 1024 * 1024;
+const file = (name: string) => new Uint8Array(readFileSync(new URL(name, IMAGES)));
+const noGzip = { gunzip: () => expect.unreachable('the payload is LZ4') };
+const bzImage = (name: string) => parseKernel(name, file(name)) as BzImage;
+const elf = (name: string) => parseKernel(name, file(name)) as ElfImage;
+
+const BZIMAGES = [
+  { name: 'tiny64.bzimage', kernel: 'tiny64.elf', has64BitEntry: true, relocatable: 1, alignment: 2 * MiB },
+  { name: 'tiny32.bzimage', kernel: 'tiny32.elf', has64BitEntry: false, relocatable: 0, alignment: 16 * MiB },
+] as const;
+
+describe.each(BZIMAGES)('$name', ({ name, kernel, has64BitEntry, relocatable, alignment }) => {
+  const image = bzImage(name);
+
+  it('is a bzImage of protocol 2.15 without anything for a parser to wonder about', () => {
+    expect(image).toMatchObject({ format: 'bzimage', protocol: 0x20f, loadedHigh: true, has64BitEntry, warnings: [] });
+    expect(image.kernelVersion).toMatch(/^1\.0\.0-tiny/);
+    expect(image.kernelInfo).toMatchObject({ size: 16, sizeTotal: 16 });
+  });
+
+  it('asks for its place as its code expects it', () => {
+    const { setupHeader: hdr } = image;
+    expect(hdr).toMatchObject({ relocatable_kernel: relocatable, kernel_alignment: alignment, cmdline_size: 2047 });
+    expect(hdr.pref_address).toBe(BigInt(16 * MiB));
+    expect(hdr.syssize * 16).toBe(image.protectedModeBytes.length);
+  });
+
+  it('carries the committed ELF file, symbol table included, as LZ4', () => {
+    expect(image.payload?.compression).toBe('lz4');
+    expect(unpackKernel(image, noGzip).bytes).toEqual(file(kernel));
+  });
+
+  it('promises enough memory for the unpacked file, the kernel with its .bss and the unpacker behind them', () => {
+    const { segments } = elf(kernel);
+    const loads = segments.filter((segment) => segment.type === 1);
+    const span = Math.max(...loads.map(({ paddr, memsz }) => Number(paddr) + Number(memsz))) - 16 * MiB;
+    const need = Math.max(span, file(kernel).length) + image.protectedModeBytes.length;
+    expect(image.setupHeader.init_size).toBeGreaterThanOrEqual(need);
+    expect(image.setupHeader.init_size).toBeLessThan(need + 64 * 1024);
+  });
+});
+
+const ELVES = [
+  { name: 'tiny64.elf', entry: 'startup_64', base: 0xffff_ffff_8000_0000n },
+  { name: 'tiny32.elf', entry: 'startup_32', base: 0xc000_0000n },
+] as const;
+
+describe.each(ELVES)('$name', ({ name, entry, base }) => {
+  const image = elf(name);
+  const symbols = readSymtab(image);
+  const physical = (symbol: string) => (symbols.find((known) => known.name === symbol)?.address ?? -1n) - base;
+
+  it('is entered at the physical address of its first instruction, 16 MiB', () => {
+    expect(BigInt(image.entry)).toBe(BigInt(16 * MiB));
+    expect(physical(entry)).toBe(BigInt(16 * MiB));
+  });
+
+  it('tells PVH loaders where pvh_start is, and promises nothing to a PV domain builder', () => {
+    const desc = xenNote(image, 18)?.desc;
+    expect(desc && Buffer.from(desc).readUInt32LE(0)).toBe(Number(physical('pvh_start')));
+    for (const type of [1, 3, 5, 8]) expect(xenNote(image, type)).toBeUndefined();
+  });
+
+  it('names the functions that the paths pass, each with a size', () => {
+    const common = ['pvh_start', 'prepare_pvh', 'start_kernel', 'setup_arch', 'rest_init', 'do_trap'];
+    const arch = entry === 'startup_64' ? ['x86_64_start_kernel', 'x86_64_start_reservations'] : ['i386_start_kernel'];
+    const faults = ['spin_forever', 'touch_bad_pointer', 'panic'];
+    for (const wanted of [entry, ...common, ...arch, ...faults]) {
+      const symbol = symbols.find((known) => known.name === wanted);
+      expect(symbol, wanted).toMatchObject({ kind: 'function' });
+      expect(symbol?.size, wanted).toBeGreaterThan(0n);
+    }
+  });
+});
+
+it('offers Multiboot an entry of its own in tiny32.elf, so that e_entry stays the 32-bit boot protocol', () => {
+  const image = elf('tiny32.elf');
+  const start = readSymtab(image).find(({ name }) => name === 'multiboot_start')?.address ?? 0n;
+  expect(image.multiboot?.entry_addr).toBe(Number(start - 0xc000_0000n));
+  expect(image.multiboot?.load_addr).toBe(16 * MiB);
+});
+
+describe('the payload compressor', () => {
+  const noise = (length: number) => {
+    let seed = 1;
+    return Uint8Array.from({ length }, () => {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      return seed >>> 24;
+    });
+  };
+  const inputs = {
+    nothing: new Uint8Array(0),
+    'one byte': Uint8Array.of(7),
+    'thirteen equal bytes': new Uint8Array(13).fill(9),
+    zeros: new Uint8Array(100_000),
+    'a short period': Uint8Array.from({ length: 5000 }, (_, i) => i % 3),
+    noise: noise(70_000),
+    'noise twice, farther apart than a match may reach': Uint8Array.from([...noise(70_000), ...noise(70_000)]),
+    'long literals, then a long match': Uint8Array.from([...noise(300), ...new Uint8Array(300)]),
+    'more than a block': new Uint8Array(8 * MiB + 100).fill(1),
+  };
+  it.each(Object.entries(inputs))('gives back %s', (_, input) => {
+    const out = new Uint8Array(input.length);
+    const length = unlz4(lz4Legacy(input), out);
+    expect(length).toBe(input.length);
+    expect(Buffer.compare(out, input)).toBe(0);
+  });
+});
