@@ -292,7 +292,7 @@ function pathFacts(
   const unbuilt = UNBUILT_PATHS.map((via) => {
     const judgement = judgeXenPath(via, image, unpacked);
     if (!judgement.carries)
-      return { via: via as string, supported: false, built: false, why: judgement.why, fix: judgement.fix };
+      return { via: via as string, supported: false, carried: false, built: false, why: judgement.why, fix: judgement.fix };
     const why = 'the kernel carries what it needs, but this version of zeropage does not boot it this way yet';
     return {
       via: via as string,

@@ -20,7 +20,8 @@ export function unbzip2(input: Uint8Array, out: Uint8Array): number {
       throw new DamagedStream('a bzip2 stream does not begin with BZh');
     const level = bits.take(8) - 0x30;
     if (level < 1 || level > 9) throw new DamagedStream(`bzip2 level ${level} is not between 1 and 9`);
-    const words = new Uint32Array(level * 100_000);
+    // A block is at most 5/4 of what it unpacks to (four equal bytes take a fifth), so a small output bounds this too.
+    const words = new Uint32Array(Math.min(level * 100_000, Math.ceil(out.length * 1.25) + 1));
     let streamCrc = 0;
     for (;;) {
       const magic = bits.take32();

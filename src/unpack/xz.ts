@@ -39,8 +39,23 @@ export function unxz(input: Uint8Array, out: Uint8Array): number {
     }
     at += CHECK_SIZES[check];
   }
-  if (at >= input.length) throw cutShort(input.length); // the index, which we need not read, comes next
+  checkEnd(input, at);
   return to;
+}
+
+/** Index and footer: their checksums, and that the footer knows where the index began. The index's records only repeat
+ * what the blocks said. */
+function checkEnd(input: Uint8Array, index: number) {
+  const footer = input.length - 12;
+  if (footer < index + 8) throw cutShort(input.length);
+  if (input[footer + 10] !== 0x59 || input[footer + 11] !== 0x5a)
+    throw new DamagedStream('the xz stream footer has no magic');
+  if (crc32(input.subarray(footer + 4, footer + 10)) !== word(input, footer)) {
+    throw new DamagedStream('the xz stream footer has a wrong CRC-32');
+  }
+  if (index + 4 * (word(input, footer + 4) + 1) !== footer)
+    throw new DamagedStream('the xz index does not end at the footer');
+  expectCrc(input, index, footer - 4, 'the xz index');
 }
 
 function wrong(check: string): never {
