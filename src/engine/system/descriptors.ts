@@ -16,6 +16,7 @@ import {
   TSS_BUSY_BIT,
 } from '../../x86/descriptor.ts';
 import { nullSegment } from '../../x86/vcpu-state.ts';
+import { isCanonical } from '../access.ts';
 import { ACCESS, type CpuCore, GuestFault, type HelperInsn } from '../core.ts';
 import { SEG } from '../state.ts';
 import {
@@ -29,7 +30,7 @@ import {
   readWord,
   writeWord,
 } from './segments.ts';
-import { canonical, U32, U64 } from './stack.ts';
+import { U32, U64 } from './stack.ts';
 
 const gp = (error: number): GuestFault => new GuestFault(VECTOR.GP, error);
 
@@ -58,7 +59,7 @@ function loadTable(name: 'GDTR_BASE' | 'IDTR_BASE') {
     const { at, baseAt, wide } = tableOperand(core, insn, false);
     const limit = Number(core.readLinear(at, 2));
     let base = core.readLinear(baseAt, wide);
-    if (wide === 8 && !canonical(base)) throw gp(0);
+    if (wide === 8 && !isCanonical(base)) throw gp(0);
     if (wide === 4 && insn.operandSize === 2) base &= 0xff_ffffn;
     core.state.set64(name, base);
     if (name === 'GDTR_BASE') core.state.gdtrLimit = limit;
@@ -101,7 +102,7 @@ function systemSegment(
     base |= (upper & U32) << 32n;
   }
   if (!isPresent(found.attributes)) throw new GuestFault(VECTOR.NP, error);
-  if (core.state.longMode && !canonical(base)) throw gp(error);
+  if (core.state.longMode && !isCanonical(base)) throw gp(error);
   return { found, base };
 }
 

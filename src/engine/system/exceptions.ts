@@ -19,6 +19,7 @@ import {
   selectorError,
   splitDescriptor,
 } from '../../x86/descriptor.ts';
+import { isCanonical } from '../access.ts';
 import { type CpuCore, GuestFault, type HelperInsn, Unbuilt } from '../core.ts';
 import { SEG } from '../state.ts';
 import {
@@ -36,17 +37,7 @@ import {
   probeStack,
   tableAddress,
 } from './segments.ts';
-import {
-  canonical,
-  currentStack,
-  Frame,
-  innerStack32,
-  innerStack64,
-  RSP,
-  type Size,
-  type Stack,
-  U32,
-} from './stack.ts';
+import { currentStack, Frame, innerStack32, innerStack64, RSP, type Size, type Stack, U32 } from './stack.ts';
 
 /** What `deliver*` end with: undefined when a handler is about to run. */
 export type Delivery = 'triple-fault' | undefined;
@@ -251,7 +242,7 @@ function enterHandler(core: CpuCore, event: Event): void {
   frame.push(event.rip);
   if (event.errorCode !== undefined) frame.push(BigInt(event.errorCode));
 
-  if (state.longMode ? !canonical(gate.offset) : gate.offset > limitOf(code)) {
+  if (state.longMode ? !isCanonical(gate.offset) : gate.offset > limitOf(code)) {
     throw new GuestFault(VECTOR.GP, event.ext);
   }
   frame.probe();
@@ -293,7 +284,7 @@ function handlerStack64(core: CpuCore, gate: Gate, level: number, ext: number): 
   const { ss, sp } = switches
     ? innerStack64(core, level, gate.ist, ext)
     : { ss: state.segment(SEG.SS), sp: state.gpr(RSP) };
-  if (!canonical(sp)) throw new GuestFault(VECTOR.SS, ext);
+  if (!isCanonical(sp)) throw new GuestFault(VECTOR.SS, ext);
   return { size: 8, stack: { ss, sp: sp & ~15n, is64: true }, checked: undefined, outer: true, overflow: ext };
 }
 
@@ -316,7 +307,7 @@ export function switchStack32(core: CpuCore, level: number, ext: number): { chec
 }
 
 export const exceptionHelpers = {
-  int_n: (core: CpuCore, insn: HelperInsn): true => softwareInterrupt(core, insn, Number(insn.immediate & 0xffn)),
+  int: (core: CpuCore, insn: HelperInsn): true => softwareInterrupt(core, insn, Number(insn.immediate & 0xffn)),
   int3: (core: CpuCore, insn: HelperInsn): true => softwareInterrupt(core, insn, VECTOR.BP),
   into: (core: CpuCore, insn: HelperInsn): boolean =>
     (core.state.rflags & RFLAGS.OF) !== 0 && softwareInterrupt(core, insn, VECTOR.OF),

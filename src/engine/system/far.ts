@@ -21,6 +21,7 @@ import {
   TSS_BUSY_BIT,
 } from '../../x86/descriptor.ts';
 import { nullSegment } from '../../x86/vcpu-state.ts';
+import { isCanonical } from '../access.ts';
 import { type CpuCore, GuestFault, type HelperInsn, Unbuilt } from '../core.ts';
 import { SEG } from '../state.ts';
 import { switchStack32 } from './exceptions.ts';
@@ -42,7 +43,6 @@ import {
   readFarPointer,
 } from './segments.ts';
 import {
-  canonical,
   currentStack,
   currentStackMask,
   drop,
@@ -70,7 +70,7 @@ const runs64 = (core: CpuCore, code: FoundDescriptor): boolean =>
 
 /** The new instruction pointer against its segment: limit, or canonical form for 64-bit code. */
 function checkTarget(core: CpuCore, code: FoundDescriptor, offset: bigint): void {
-  if (runs64(core, code) ? !canonical(offset) : offset > limitOf(code)) throw gp(0);
+  if (runs64(core, code) ? !isCanonical(offset) : offset > limitOf(code)) throw gp(0);
 }
 
 /** CS, RIP and, for a change of level, CPL. The accessed bit has been set. */
@@ -352,7 +352,7 @@ function lcall_imm(core: CpuCore, insn: HelperInsn): true {
 function lcall_mem(core: CpuCore, insn: HelperInsn): true {
   return transfer(core, { ...fromMemory(core, insn), size: insn.operandSize, returnTo: insn.nextRip });
 }
-const lret = (core: CpuCore, insn: HelperInsn): true => farReturn(core, insn, 0n);
-const lret_imm = (core: CpuCore, insn: HelperInsn): true => farReturn(core, insn, insn.immediate & 0xffffn);
+/** RETF with (CA) and without (CB) bytes to release; without, the immediate is 0. */
+const lret = (core: CpuCore, insn: HelperInsn): true => farReturn(core, insn, insn.immediate & 0xffffn);
 
-export const farHelpers = { ljmp_imm, ljmp_mem, lcall_imm, lcall_mem, lret, lret_imm, iret };
+export const farHelpers = { ljmp_imm, ljmp_mem, lcall_imm, lcall_mem, lret, iret };

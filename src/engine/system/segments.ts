@@ -5,7 +5,7 @@
  * family 0xf: a null selector in FS or GS keeps the base in long mode, PUSH of a segment register writes its whole
  * slot, and REX.W does not widen the pointer in memory that LSS, LFS and LGS read (observed on an EPYC).
  * May not: change a register before every check has passed.   Next: engine/system/exceptions.ts. */
-import { SEGMENT, VECTOR } from '../../x86/constants.ts';
+import { CR4, SEGMENT, VECTOR } from '../../x86/constants.ts';
 import {
   attributesOf,
   type Descriptor,
@@ -17,6 +17,7 @@ import {
   splitDescriptor,
 } from '../../x86/descriptor.ts';
 import { nullSegment, type Segment } from '../../x86/vcpu-state.ts';
+import { isCanonical } from '../access.ts';
 import { ACCESS, type CpuCore, GuestFault, type HelperInsn } from '../core.ts';
 import { SEG } from '../state.ts';
 import { currentStackMask, peek, push, RSP, setStackPointer, U32, U64 } from './stack.ts';
@@ -173,20 +174,25 @@ function mov_from_sreg(core: CpuCore, insn: HelperInsn): void {
   writeWord(core, insn, core.state.selector(segment));
 }
 
-/** PUSH and POP of a segment register: the row says which one in `reg`. */
+/** PUSH and POP name their segment register in the opcode: 06 ES, 0E CS, 16 SS, 1E DS, 0F A0 FS, 0F A8 GS (POP one
+ * above). */
+const segmentOfOpcode = (opcode: number): number =>
+  opcode < 0xa0 ? (opcode >> 3) & 3 : opcode < 0xa8 ? SEG.FS : SEG.GS;
+
 function push_sreg(core: CpuCore, insn: HelperInsn): void {
-  push(core, BigInt(core.state.selector(insn.reg)), insn.operandSize);
+  push(core, BigInt(core.state.selector(segmentOfOpcode(insn.opcode))), insn.operandSize);
 }
 
 function pop_sreg(core: CpuCore, insn: HelperInsn): void {
   const { state } = core;
+  const segment = segmentOfOpcode(insn.opcode);
   const selector = Number(peek(core, 0, insn.operandSize) & 0xffffn);
   // The old SS says how far the stack pointer moves, the checks of the new one come first.
   const mask = currentStackMask(state);
   const next = (state.gpr(RSP) & mask) + BigInt(insn.operandSize);
-  loadSegment(core, insn.reg, selector);
+  loadSegment(core, segment, selector);
   setStackPointer(state, next, mask);
-  if (insn.reg === SEG.SS) state.shadow = 1;
+  if (segment === SEG.SS) state.shadow = 1;
 }
 
 const loadFar =
@@ -198,7 +204,31 @@ const loadFar =
     core.state.setGpr(insn.reg, offset, insn.operandSize);
   };
 
+/** RDFSBASE and its kin: CPUID's say is the decoder's, CR4.FSGSBASE is asked here. */
+function needFsGsBase(core: CpuCore): void {
+  const enabled = (core.state.get64('CR4') & BigInt(CR4.FSGSBASE)) !== 0n;
+  if (!enabled || !core.state.is64) throw new GuestFault(VECTOR.UD);
+}
+const readBase =
+  (segment: number) =>
+  (core: CpuCore, insn: HelperInsn): void => {
+    needFsGsBase(core);
+    core.state.setGpr(insn.rm, core.state.base(segment), insn.operandSize === 8 ? 8 : 4);
+  };
+const writeBase =
+  (segment: number) =>
+  (core: CpuCore, insn: HelperInsn): void => {
+    needFsGsBase(core);
+    const base = core.state.gpr(insn.rm, insn.operandSize === 8 ? 8 : 4);
+    if (!isCanonical(base)) throw new GuestFault(VECTOR.GP, 0);
+    core.state.setBase(segment, base);
+  };
+
 export const segmentHelpers = {
+  rdfsbase: readBase(SEG.FS),
+  rdgsbase: readBase(SEG.GS),
+  wrfsbase: writeBase(SEG.FS),
+  wrgsbase: writeBase(SEG.GS),
   mov_to_sreg,
   mov_from_sreg,
   push_sreg,

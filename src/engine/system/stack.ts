@@ -7,6 +7,7 @@
 import { SEGMENT, VECTOR } from '../../x86/constants.ts';
 import { selectorError, TSS16_LAYOUT, TSS32_LAYOUT, TSS64_LAYOUT } from '../../x86/descriptor.ts';
 import { nullSegment, type Segment } from '../../x86/vcpu-state.ts';
+import { isCanonical } from '../access.ts';
 import { ACCESS, type CpuCore, GuestFault } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { SEG } from '../state.ts';
@@ -18,11 +19,6 @@ export const U16 = 0xffffn;
 
 export type Size = 2 | 4 | 8;
 export const maskOf = (size: Size): bigint => (size === 8 ? U64 : size === 4 ? U32 : U16);
-
-export function canonical(address: bigint): boolean {
-  const top = address >> 47n;
-  return top === 0n || top === 0x1ffffn;
-}
 
 /** The part of RSP that pushes and pops change: all of it in 64-bit code, else as SS.B says. */
 export function stackMask(is64: boolean, ss: Pick<Segment, 'attributes'>): bigint {
@@ -60,11 +56,13 @@ export function push(core: CpuCore, value: bigint, size: Size): void {
   setStackPointer(state, to, mask);
 }
 
-/** Whether an access fits a stack segment's limit (SDM Vol. 3, 5.3). */
+/** Whether an access fits a stack segment's limit (SDM Vol. 3, 5.3). As for other accesses, a flat segment wraps. */
 export function fitsStack(ss: Segment, offset: bigint, size: number): boolean {
   if (ss.attributes === 0) return false;
   const last = Number(offset) + size - 1;
-  if ((ss.attributes & (SEGMENT.CODE | SEGMENT.EXPAND_DOWN)) !== SEGMENT.EXPAND_DOWN) return last <= ss.limit;
+  if ((ss.attributes & (SEGMENT.CODE | SEGMENT.EXPAND_DOWN)) !== SEGMENT.EXPAND_DOWN) {
+    return last <= ss.limit || ss.limit === 0xffff_ffff;
+  }
   return Number(offset) > ss.limit && last <= (ss.attributes & SEGMENT.DB ? 0xffff_ffff : 0xffff);
 }
 
@@ -97,7 +95,9 @@ export class Frame {
 
   push(value: bigint): void {
     const to = (this.#sp - BigInt(this.#size)) & this.#mask;
-    if (this.#is64 ? !canonical(to) || !canonical(to + BigInt(this.#size - 1)) : !fitsStack(this.#ss, to, this.#size)) {
+    if (
+      this.#is64 ? !isCanonical(to) || !isCanonical(to + BigInt(this.#size - 1)) : !fitsStack(this.#ss, to, this.#size)
+    ) {
       throw new GuestFault(VECTOR.SS, this.#overflow);
     }
     this.#sp = (this.#sp & ~this.#mask & U64) | to;
