@@ -31,7 +31,7 @@ export class Code {
   /** Open blocks, loops and ifs since the handler began. */
   depth = 0;
   private readonly free: Record<number, number[]> = { [I32]: [], [I64]: [] };
-  private taken: { type: ValueType; index: number }[] = [];
+  private readonly taken: { type: ValueType; index: number }[] = [];
   readonly locals: ValueType[] = [];
   private readonly parameters: number;
 
@@ -56,10 +56,12 @@ export class Code {
     this.taken.push({ type, index });
     return index;
   }
-  /** Gives every local back. */
-  release(): void {
-    for (const { type, index } of this.taken) this.free[type].push(index);
-    this.taken = [];
+  /** Locals taken so far; `release` gives back those taken since. */
+  mark(): number {
+    return this.taken.length;
+  }
+  release(mark: number): void {
+    for (const { type, index } of this.taken.splice(mark)) this.free[type].push(index);
   }
 
   set(local: number, value: Expression): void {

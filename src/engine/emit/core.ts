@@ -1,0 +1,542 @@
+/** The core: one WebAssembly module made from the rows, whose `run` executes decoded blocks.
+ *
+ * `run` is a loop over records: load the handler's number, jump through one table, do the work, go on. The hottest
+ * handlers stand inside it, so that nothing is spilled between two instructions; the others are functions behind an
+ * indirect call. Blocks follow each other by links inside a page and by a lookup through the fetch TLB elsewhere.
+ * `buildCore` is a pure function of the rows: the same bytes in every process.
+ * Follows: the measurements in the project's design (one `loop { br_table }`, quanta, no exceptions on fast paths).
+ * Next: engine/blocks.ts. */
+import { ModuleBuilder, pushU32 } from '../../wasm/module.ts';
+import { I32, I64, OP, VOID } from '../../wasm/opcodes.ts';
+import { CONDITIONS } from '../../x86/isa/types.ts';
+import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, STATUS } from '../record.ts';
+import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, STATE, TLB_BYTES } from '../state.ts';
+import { enumerate, type Variant } from '../variants.ts';
+import {
+  binary,
+  Code,
+  type CoreFunctions,
+  call,
+  type Expression,
+  extend,
+  field8,
+  field16,
+  get,
+  i32,
+  i64,
+  load,
+  P,
+  record,
+  select,
+  setState32,
+  setState64,
+  state32,
+  state64,
+  unary,
+  wrap,
+} from './code.ts';
+import { emitInstruction, emitString, noteCurrent, RETURN } from './handler.ts';
+import { FUSED, hasQuietTwin, isHot } from './hot.ts';
+import { type Exits, WasmMeaning } from './meaning.ts';
+
+/** Handlers that are no instruction. */
+export const SPECIAL = { END: 0, HELPER: 1, RESYNC: 2, SEGMENT: 3 } as const;
+const SPECIALS = 4;
+
+/** The last places that `lookup` went to, for crash reports: a ring of 256 RIPs. */
+export const TRAIL_INDEX = 0x664; // i32: number of entries written
+export const TRAIL = 0x800;
+export const TRAIL_ENTRIES = 256;
+
+export type Handlers = {
+  /** Number of the handler for a variant's key; with flags and, where there is one, without. */
+  loud: ReadonlyMap<string, number>;
+  quiet: ReadonlyMap<string, number>;
+  /** key + ' j' + condition → number. */
+  fused: ReadonlyMap<string, number>;
+  inside: number;
+};
+
+type Plan = {
+  variants: Variant[];
+  hot: { variant: Variant; flags: boolean; condition?: string }[];
+  functions: { variant: Variant; flags: boolean }[];
+  handlers: Handlers;
+};
+
+/** Numbers every handler. Cheap: no code is made. */
+export function planHandlers(): Plan {
+  const variants = enumerate();
+  const byKey = new Map(variants.map((v) => [v.key, v]));
+  const hot: Plan['hot'] = [];
+  const functions: Plan['functions'] = [];
+  const loud = new Map<string, number>();
+  const quiet = new Map<string, number>();
+  const fused = new Map<string, number>();
+  for (const variant of variants) {
+    if (!isHot(variant)) continue;
+    loud.set(variant.key, SPECIALS + hot.push({ variant, flags: true }) - 1);
+    if (hasQuietTwin(variant)) quiet.set(variant.key, SPECIALS + hot.push({ variant, flags: false }) - 1);
+  }
+  for (const { key, conditions } of FUSED) {
+    const variant = byKey.get(key);
+    if (!variant) throw new Error(`broken belief: fused pair "${key}" names a variant`);
+    for (const condition of conditions) {
+      fused.set(`${key} j${condition}`, SPECIALS + hot.push({ variant, flags: true, condition }) - 1);
+    }
+  }
+  const inside = SPECIALS + hot.length;
+  for (const variant of variants) {
+    if (loud.has(variant.key)) continue;
+    loud.set(variant.key, inside + functions.push({ variant, flags: true }) - 1);
+    if (variant.op.writes && !variant.op.string) {
+      quiet.set(variant.key, inside + functions.push({ variant, flags: false }) - 1);
+    }
+  }
+  return { variants, hot, functions, handlers: { loud, quiet, fused, inside } };
+}
+
+export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
+  const plan = planHandlers();
+  const module = new ModuleBuilder();
+  const imports = {
+    miss: module.importFunction('cpu', 'miss', [I32, I32, I32], [I32]),
+    commit: module.importFunction('cpu', 'commit', [], []),
+    segment: module.importFunction('cpu', 'segment', [I32], [I32]),
+  };
+  module.importMemory('cpu', 'memory', memoryPages, 65536);
+  const fn: CoreFunctions = {
+    miss: module.declare([I64, I32], [I32]),
+    translateRead: module.declare([I64, I32], [I32]),
+    translateWrite: module.declare([I64, I32], [I32]),
+    commit: imports.commit,
+    segment: imports.segment,
+    flags: module.declare([], [I32]),
+    carry: module.declare([], [I32]),
+    mulHighU: module.declare([I64, I64], [I64]),
+    divide: module.declare([I64, I64, I64, I32], [I32]),
+    lookup: module.declare([I64], [I32]),
+  };
+  const define = (index: number, parameters: number, emit: (code: Code) => void): void => {
+    const code = new Code(parameters);
+    emit(code);
+    module.define(index, code.locals, code.bytes);
+  };
+  define(fn.miss, 2, (code) => {
+    const ea = get(I64, 0);
+    code.emit(call(I32, imports.miss, wrap(ea), wrap(binary(OP.i64_shr_u, I64, ea, i64(32))), get(I32, 1)));
+  });
+  for (const [index, offset] of [
+    [fn.translateRead, 0],
+    [fn.translateWrite, TLB_BYTES],
+  ] as const) {
+    define(index, 2, (code) => emitTranslate(code, offset, fn.miss));
+  }
+  define(fn.flags, 0, emitFlags);
+  define(fn.carry, 0, emitCarry);
+  define(fn.mulHighU, 2, emitMulHigh);
+  define(fn.divide, 4, emitDivide);
+  define(fn.lookup, 1, emitLookup);
+
+  const table = plan.functions.map(({ variant, flags }) => {
+    const index = module.declare([I32], [I32]);
+    define(index, 1, (code) => emitFunction(code, fn, variant, flags));
+    return index;
+  });
+  const run = module.declare([I32], [I32]);
+  const handlerType = module.type([I32], [I32]);
+  const code = new Code(1);
+  emitRun(code, fn, plan, handlerType);
+  module.define(run, code.locals, code.bytes);
+  module.table(table);
+  module.exportFunction('run', run);
+  module.exportFunction('lookup', fn.lookup);
+  return module.finish();
+}
+
+// ---- Handlers in functions of their own
+
+function emitFunction(code: Code, fn: CoreFunctions, variant: Variant, flags: boolean): void {
+  const exits: Exits = {
+    fault: (c) => c.return(i32(RETURN.FAULT)),
+    jump: (c, target) => {
+      setState64(c, STATE.RIP, target);
+      c.return(i32(RETURN.JUMP));
+    },
+    branch: (c, condition) => {
+      setState64(c, STATE.RIP, branchTarget(condition, 0));
+      c.return(i32(RETURN.JUMP));
+    },
+  };
+  const m = new WasmMeaning(code, fn, variant, exits, false);
+  const mayLeave =
+    variant.op.string || variant.op.stack || variant.op.faults || variant.operands.some((o) => o.kind === 'M');
+  if (mayLeave) noteCurrent(code);
+  if (variant.op.string) emitString(m);
+  else emitInstruction(m, flags);
+  if (!(variant.op.string && variant.rep !== 0)) code.emit(i32(RETURN.NEXT));
+}
+
+/** RIP after the instruction of the record `at` bytes behind P, plus its displacement if the condition holds. */
+function branchTarget(condition: Expression | undefined, at: number): Expression {
+  const next = binary(OP.i32_add, I32, field16(REC.OFFSET + at), field8(REC.LENGTH + at));
+  const displacement = load(OP.i64_load32_s, I64, record, REC.DISPLACEMENT + at);
+  const step = condition ? select(I64, condition, displacement, i64(0)) : displacement;
+  const sum = binary(OP.i64_add, I64, binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(next)), step);
+  return binary(OP.i64_and, I64, sum, state64(STATE.RIP_MASK));
+}
+
+// ---- The loop
+
+function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number): void {
+  // Local 0 is first the block given, then the record: see P. `block` keeps the running block.
+  const block = code.local(I32);
+  const target = code.local(I64);
+  const link = code.local(I32);
+  const status = code.local(I32);
+  const N = SPECIALS + plan.hot.length;
+  code.set(block, record);
+  // Labels, outermost first: fault, resume (dispatch of a block), then inside it `next record`.
+  code.op(OP.block, VOID); // fault
+  code.op(OP.loop, VOID); // enter: `block` is to be executed
+  const left = code.local(I32);
+  code.set(left, binary(OP.i32_sub, I32, state32(STATE.LEFT), load(OP.i32_load, I32, get(I32, block), BLOCK.COUNT)));
+  code.if(binary(OP.i32_lt_s, I32, get(I32, left), i32(0)), () => {
+    const at = extend(load(OP.i32_load, I32, get(I32, block), BLOCK.OFFSET));
+    const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), at);
+    setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
+    code.return(i32(STATUS.BUDGET));
+  });
+  setState32(code, STATE.LEFT, get(I32, left));
+  code.set(P, binary(OP.i32_add, I32, get(I32, block), i32(HEADER_BYTES)));
+  code.op(OP.block, VOID); // jump: `target` is where to go, nothing to link
+  code.op(OP.block, VOID); // link: `target` is where to go, `link` the field to fill in
+  code.op(OP.loop, VOID); // next: P is the record to execute
+  code.op(OP.block, VOID); // rare: the default of the table
+  for (let i = 0; i < N; i++) code.op(OP.block, VOID);
+  code.emit(field16(REC.HANDLER));
+  code.op(OP.br_table);
+  code.u32(N);
+  for (let i = 0; i < N; i++) code.u32(i);
+  code.u32(N); // rare
+
+  for (let i = 0; i < N; i++) {
+    code.op(OP.end);
+    // Open around handler i: the blocks of handlers i+1..N-1, rare, next, link, jump, enter, fault.
+    const rare = N - 1 - i;
+    const labels = { next: rare + 1, link: rare + 2, jump: rare + 3, enter: rare + 4, fault: rare + 5 };
+    code.depth = 0;
+    const goLink = (c: Code, condition: Expression | undefined, at: number): void => {
+      const where = condition ? code.let(condition) : undefined;
+      const field = where
+        ? select(I32, where, i32(REC.LINK_TAKEN + at), i32(REC.LINK_NEXT + at))
+        : i32(REC.LINK_TAKEN + at);
+      c.set(link, binary(OP.i32_add, I32, record, field));
+      const known = code.local(I32);
+      c.set(known, load(OP.i32_load, I32, get(I32, link)));
+      c.if(get(I32, known), () => {
+        c.set(block, get(I32, known));
+        c.br(labels.enter + c.depth);
+      });
+      c.set(target, branchTarget(where, at));
+      c.br(labels.link + c.depth);
+    };
+    const exits: Exits = {
+      fault: (c) => c.br(labels.fault + c.depth),
+      jump: (c, to) => {
+        c.set(target, to);
+        c.br(labels.jump + c.depth);
+      },
+      branch: (c, condition) => goLink(c, condition, 0),
+    };
+    const goNext = (): void => {
+      code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
+      code.br(labels.next + code.depth);
+    };
+    // Locals of the loop itself were taken before; only those taken here are given back.
+    const mark = code.mark();
+    if (i === SPECIAL.END) goLink(code, undefined, 0);
+    else if (i === SPECIAL.HELPER) {
+      noteCurrent(code);
+      code.return(i32(STATUS.HELPER));
+    } else if (i === SPECIAL.RESYNC) {
+      noteCurrent(code);
+      const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(field16(REC.OFFSET)));
+      setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
+      code.return(i32(STATUS.RESYNC));
+    } else if (i === SPECIAL.SEGMENT) {
+      noteCurrent(code);
+      code.brIf(call(I32, fn.segment, record), labels.fault + code.depth);
+      goNext();
+    } else {
+      const { variant, flags, condition } = plan.hot[i - SPECIALS];
+      const m = new WasmMeaning(code, fn, variant, exits, true);
+      const { operands, result } = emitInstruction(m, flags);
+      if (condition) goLink(code, fusedCondition(m, condition, operands, result), RECORD_BYTES);
+      else if (!m.left) goNext();
+    }
+    code.release(mark);
+  }
+  code.op(OP.end); // rare: a function
+  code.emit(record);
+  code.emit(binary(OP.i32_sub, I32, field16(REC.HANDLER), i32(N)));
+  code.op(OP.call_indirect);
+  pushU32(code.bytes, handlerType);
+  code.op(0x00, OP.local_tee);
+  code.u32(status);
+  code.op(OP.i32_eqz, OP.if, VOID);
+  code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
+  code.br(1); // next
+  code.op(OP.end);
+  code.depth = 0;
+  code.brIf(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.FAULT)), 4); // next, link, jump, enter, fault
+  code.if(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.BUDGET)), () => code.return(i32(STATUS.BUDGET)));
+  code.set(target, state64(STATE.RIP));
+  code.br(2); // jump
+  code.op(OP.end); // next
+  code.op(OP.end); // link: fill the field in if the block found lies in the same frame
+  const found = code.local(I32);
+  code.set(found, call(I32, fn.lookup, get(I64, target)));
+  const page = (b: number): Expression => load(OP.i32_load, I32, get(I32, b), BLOCK.PAGE);
+  code.depth = 0;
+  code.if(get(I32, found), () => {
+    code.if(binary(OP.i32_eq, I32, page(found), page(block)), () =>
+      code.store(OP.i32_store, get(I32, link), get(I32, found)),
+    );
+    code.set(block, get(I32, found));
+    code.br(2); // over the if and jump, to enter
+  });
+  setState64(code, STATE.RIP, get(I64, target));
+  code.return(i32(STATUS.JUMP));
+  code.op(OP.end); // jump
+  code.set(found, call(I32, fn.lookup, get(I64, target)));
+  code.if(get(I32, found), () => {
+    code.set(block, get(I32, found));
+    code.br(1); // enter
+  });
+  setState64(code, STATE.RIP, get(I64, target));
+  code.return(i32(STATUS.JUMP));
+  code.op(OP.end); // enter
+  code.op(OP.end); // fault
+  noteCurrent(code);
+  code.emit(i32(STATUS.FAULT));
+}
+
+/** The branch condition straight from the operands of the comparison before it. */
+function fusedCondition(
+  m: WasmMeaning,
+  name: string,
+  [x, y]: (Expression | undefined)[],
+  result: Expression | undefined,
+): Expression {
+  const number = CONDITIONS.indexOf(name as (typeof CONDITIONS)[number]);
+  const r = result ?? m.number(0);
+  const a = x ?? r;
+  const b = y ?? r;
+  const subtraction = m.variant.op.lazy === 'sub';
+  const base = {
+    b: () => m.ltu(a, b),
+    e: () => (subtraction ? m.eq(a, b) : m.isZero(r)),
+    be: () => m.bNot(m.ltu(b, a)),
+    s: () => m.sign(r),
+    l: () => m.lts(a, b),
+    le: () => (subtraction ? m.bNot(m.lts(b, a)) : m.bOr(m.sign(r), m.isZero(r))),
+  }[CONDITIONS[number & ~1] as 'b'];
+  return number & 1 ? m.bNot(base()) : base();
+}
+
+// ---- Functions that handlers call
+
+function emitTranslate(code: Code, offset: number, miss: number): void {
+  const ea = get(I64, 0);
+  const kind = get(I32, 1);
+  const low = wrap(ea);
+  const entry = code.let(
+    binary(
+      OP.i32_add,
+      I32,
+      binary(OP.i32_and, I32, binary(OP.i32_shr_u, I32, low, i32(8)), i32(0x3ff0)),
+      state32(STATE.TLB),
+    ),
+  );
+  const bytes = extend(binary(OP.i32_and, I32, kind, i32(15)));
+  const last = binary(OP.i64_sub, I64, binary(OP.i64_add, I64, ea, bytes), i64(1));
+  code.if(
+    binary(OP.i64_eq, I32, load(OP.i64_load, I64, entry, offset), binary(OP.i64_and, I64, last, i64(-4096))),
+    () => code.return(binary(OP.i32_add, I32, low, load(OP.i32_load, I32, entry, offset + 8))),
+  );
+  code.emit(call(I32, miss, ea, kind));
+}
+
+const kindOf = (): Expression => binary(OP.i32_shr_s, I32, state32(STATE.FLAG_BITS), i32(16));
+
+/** First operand, second operand and result of the lazy addition or subtraction, moved to the top of 64 bits. */
+function lazyOperands(code: Code): {
+  x: Expression;
+  y: Expression;
+  r: Expression;
+  subtraction: Expression;
+  low: Expression;
+} {
+  const kind = code.let(kindOf());
+  const subtraction = code.let(binary(OP.i32_ge_s, I32, kind, i32(5)));
+  const size = binary(OP.i32_sub, I32, kind, select(I32, subtraction, i32(5), i32(1)));
+  const shift = code.let(extend(binary(OP.i32_sub, I32, i32(64), binary(OP.i32_shl, I32, i32(8), size))));
+  const X = state64(STATE.FLAG_X);
+  const R = state64(STATE.FLAG_R);
+  const Y = code.let(select(I64, subtraction, binary(OP.i64_sub, I64, X, R), binary(OP.i64_sub, I64, R, X)));
+  const top = (e: Expression): Expression => code.let(binary(OP.i64_shl, I64, e, shift));
+  const low = code.let(binary(OP.i64_xor, I64, binary(OP.i64_xor, I64, X, Y), R));
+  return { x: top(X), y: top(Y), r: top(R), subtraction, low };
+}
+
+/** CF PF AF ZF SF OF at their places, from the lazy state (see flags.ts). */
+function emitFlags(code: Code): void {
+  const r = state64(STATE.FLAG_R);
+  const bit = (e: Expression, n: number): Expression => binary(OP.i32_shl, I32, e, i32(n));
+  const parity = unary(
+    OP.i32_eqz,
+    I32,
+    binary(OP.i32_and, I32, unary(OP.i32_popcnt, I32, binary(OP.i32_and, I32, wrap(r), i32(0xff))), i32(1)),
+  );
+  const fromResult = [
+    bit(unary(OP.i64_eqz, I32, r), 6),
+    bit(wrap(binary(OP.i64_shr_u, I64, r, i64(63))), 7),
+    bit(parity, 2),
+  ].reduce((a, b) => binary(OP.i32_or, I32, a, b));
+  const base = code.let(
+    binary(OP.i32_xor, I32, binary(OP.i32_and, I32, state32(STATE.FLAG_BITS), i32(0x8d5)), fromResult),
+  );
+  code.if(unary(OP.i32_eqz, I32, kindOf()), () => code.return(base));
+  const o = lazyOperands(code);
+  const cf = select(I32, o.subtraction, binary(OP.i64_lt_u, I32, o.x, o.y), binary(OP.i64_lt_u, I32, o.r, o.x));
+  const xr = binary(OP.i64_xor, I64, o.x, o.r);
+  const other = select(I64, o.subtraction, binary(OP.i64_xor, I64, o.x, o.y), binary(OP.i64_xor, I64, o.y, o.r));
+  const of = wrap(binary(OP.i64_shr_u, I64, binary(OP.i64_and, I64, xr, other), i64(63)));
+  const af = binary(OP.i32_and, I32, wrap(o.low), i32(0x10));
+  code.emit([base, cf, af, bit(of, 11)].reduce((a, b) => binary(OP.i32_or, I32, a, b)));
+}
+
+function emitCarry(code: Code): void {
+  code.if(unary(OP.i32_eqz, I32, kindOf()), () =>
+    code.return(binary(OP.i32_and, I32, state32(STATE.FLAG_BITS), i32(1))),
+  );
+  const o = lazyOperands(code);
+  code.emit(select(I32, o.subtraction, binary(OP.i64_lt_u, I32, o.x, o.y), binary(OP.i64_lt_u, I32, o.r, o.x)));
+}
+
+/** Upper 64 bits of an unsigned 64-by-64-bit product, from four 32-bit products. */
+function emitMulHigh(code: Code): void {
+  const lowHalf = (e: Expression): Expression => binary(OP.i64_and, I64, e, i64(0xffff_ffffn));
+  const highHalf = (e: Expression): Expression => binary(OP.i64_shr_u, I64, e, i64(32));
+  const mul = (a: Expression, b: Expression): Expression => binary(OP.i64_mul, I64, a, b);
+  const add = (a: Expression, b: Expression): Expression => binary(OP.i64_add, I64, a, b);
+  const [x, y] = [get(I64, 0), get(I64, 1)];
+  const [xl, xh, yl, yh] = [lowHalf(x), highHalf(x), lowHalf(y), highHalf(y)].map((e) => code.let(e));
+  const middle = code.let(add(mul(xh, yl), highHalf(mul(xl, yl))));
+  const cross = code.let(add(mul(xl, yh), lowHalf(middle)));
+  code.emit(add(add(mul(xh, yh), highHalf(middle)), highHalf(cross)));
+}
+
+/** hi:lo / d; quotient and remainder go to the state; returns 1 when the quotient does not fit. By shifting and
+ * subtracting, unless the high half is zero. */
+function emitDivide(code: Code): void {
+  const [hi, lo, d] = [0, 1, 2].map((n) => get(I64, n));
+  const signed = get(I32, 3);
+  const zero = i64(0);
+  const negativeNumerator = code.local(I32);
+  const negativeDivisor = code.local(I32);
+  const negate = (e: Expression): Expression => binary(OP.i64_sub, I64, zero, e);
+  code.set(negativeNumerator, binary(OP.i32_and, I32, signed, binary(OP.i64_lt_s, I32, hi, zero)));
+  code.set(negativeDivisor, binary(OP.i32_and, I32, signed, binary(OP.i64_lt_s, I32, d, zero)));
+  code.if(get(I32, negativeNumerator), () => {
+    const borrow = unary(OP.i64_extend_u, I64, unary(OP.i32_eqz, I32, unary(OP.i64_eqz, I32, lo)));
+    code.set(0, binary(OP.i64_sub, I64, negate(hi), borrow));
+    code.set(1, negate(lo));
+  });
+  code.if(get(I32, negativeDivisor), () => code.set(2, negate(d)));
+  code.if(binary(OP.i64_ge_u, I32, hi, d), () => code.return(i32(1)));
+  const q = code.local(I64);
+  const r = code.local(I64);
+  code.if(
+    unary(OP.i64_eqz, I32, hi),
+    () => {
+      code.set(q, binary(OP.i64_div_u, I64, lo, d));
+      code.set(r, binary(OP.i64_rem_u, I64, lo, d));
+    },
+    () => {
+      const count = code.local(I32);
+      const carry = code.local(I64);
+      code.set(q, lo);
+      code.set(r, hi);
+      code.set(count, i32(64));
+      code.loop(() => {
+        code.set(carry, binary(OP.i64_shr_u, I64, get(I64, r), i64(63)));
+        code.set(
+          r,
+          binary(
+            OP.i64_or,
+            I64,
+            binary(OP.i64_shl, I64, get(I64, r), i64(1)),
+            binary(OP.i64_shr_u, I64, get(I64, q), i64(63)),
+          ),
+        );
+        code.set(q, binary(OP.i64_shl, I64, get(I64, q), i64(1)));
+        const fits = binary(OP.i32_or, I32, wrap(get(I64, carry)), binary(OP.i64_ge_u, I32, get(I64, r), d));
+        code.if(fits, () => {
+          code.set(r, binary(OP.i64_sub, I64, get(I64, r), d));
+          code.set(q, binary(OP.i64_or, I64, get(I64, q), i64(1)));
+        });
+        code.set(count, binary(OP.i32_sub, I32, get(I32, count), i32(1)));
+        code.brIf(get(I32, count), 0);
+      });
+    },
+  );
+  const signsDiffer = binary(OP.i32_xor, I32, get(I32, negativeNumerator), get(I32, negativeDivisor));
+  code.if(signed, () => {
+    const limit = select(I64, signsDiffer, i64(-(2n ** 63n)), i64(2n ** 63n - 1n));
+    code.if(binary(OP.i64_gt_u, I32, get(I64, q), limit), () => code.return(i32(1)));
+    code.if(signsDiffer, () => code.set(q, negate(get(I64, q))));
+    code.if(get(I32, negativeNumerator), () => code.set(r, negate(get(I64, r))));
+  });
+  setState64(code, STATE.QUOTIENT, get(I64, q));
+  setState64(code, STATE.REMAINDER, get(I64, r));
+  code.emit(i32(0));
+}
+
+/** Block at a RIP, or 0 when TypeScript must find or make it. Sets PAGE_BASE when found, and notes the trail. */
+function emitLookup(code: Code): void {
+  const rip = get(I64, 0);
+  const linear = code.let(
+    binary(OP.i64_and, I64, binary(OP.i64_add, I64, rip, state64(STATE.CS_BASE)), state64(STATE.ADDRESS_MASK)),
+  );
+  const entry = code.let(
+    binary(
+      OP.i32_add,
+      I32,
+      binary(OP.i32_and, I32, binary(OP.i32_shr_u, I32, wrap(linear), i32(8)), i32(0xff0)),
+      state32(STATE.FETCH_TLB),
+    ),
+  );
+  const page = code.let(binary(OP.i64_and, I64, linear, i64(-4096)));
+  code.if(binary(OP.i64_ne, I32, load(OP.i64_load, I64, entry), page), () => code.return(i32(0)));
+  const physical = code.let(
+    binary(OP.i32_or, I32, load(OP.i32_load, I32, entry, 8), binary(OP.i32_and, I32, wrap(linear), i32(0xfff))),
+  );
+  const slot = code.let(blockSlot(physical));
+  const same = binary(OP.i32_eq, I32, load(OP.i32_load, I32, slot, BLOCK_TABLE), physical);
+  const mode = binary(OP.i32_eq, I32, load(OP.i32_load, I32, slot, BLOCK_TABLE + 4), state32(STATE.MODE));
+  code.if(unary(OP.i32_eqz, I32, binary(OP.i32_and, I32, same, mode)), () => code.return(i32(0)));
+  setState64(code, STATE.PAGE_BASE, binary(OP.i64_sub, I64, rip, binary(OP.i64_and, I64, linear, i64(0xfff))));
+  const index = code.let(state32(TRAIL_INDEX));
+  const at = binary(OP.i32_shl, I32, binary(OP.i32_and, I32, index, i32(TRAIL_ENTRIES - 1)), i32(3));
+  code.store(OP.i64_store, at, rip, TRAIL);
+  setState32(code, TRAIL_INDEX, binary(OP.i32_add, I32, index, i32(1)));
+  code.emit(load(OP.i32_load, I32, slot, BLOCK_TABLE + 8));
+}
+
+/** Offset of a physical address's entry in the block table (also in blocks.ts: blockSlot). */
+function blockSlot(physical: Expression): Expression {
+  const mixed = binary(OP.i32_xor, I32, physical, binary(OP.i32_shr_u, I32, physical, i32(12)));
+  return binary(OP.i32_shl, I32, binary(OP.i32_and, I32, mixed, i32(BLOCK_TABLE_ENTRIES - 1)), i32(4));
+}
