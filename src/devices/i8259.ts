@@ -178,8 +178,8 @@ class I8259 implements Device {
 
   private writeOcw3(byte: number): void {
     if (byte & 0x40) this.specialMask = (byte & 0x20) !== 0;
-    if (byte & 0x04) this.poll = true;
-    else if (byte & 0x02) this.readIsr = (byte & 0x01) !== 0;
+    if (byte & 0x02) this.readIsr = (byte & 0x01) !== 0;
+    if (byte & 0x04) this.poll = true; // goes before the status read that the same word may have chosen
   }
 
   /** 0 for the highest priority, 7 for the lowest. */

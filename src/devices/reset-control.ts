@@ -3,7 +3,7 @@
  * Both reset the machine when a bit rises. Port 0x92 also gates address line 20; here that line is always on, so a
  * guest that switches it off asks for something unbuilt.
  * Follows: Intel PIIX3 data sheet, RC register; PS/2 Technical Reference, system control port A.
- * Next: devices/port61.ts. */
+ * Next: machine/pio-bus.ts. */
 import { type Device, UnbuiltDeviceFunction } from './device.ts';
 
 /** Port 0xcf9. Bit 2 rising resets the machine; bits 1 and 3 choose the kind, all the same here. */

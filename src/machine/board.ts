@@ -7,7 +7,7 @@
  * interrupt could not reach the CPU now (masked, or blocked by one in service) need not be waited for: its state
  * follows from the clock, and everybody is brought up to date before the guest looks at an interrupt controller.
  * May not: run anything or end a run; resets and exits go to whoever made the board.
- * Next: machine/exit-reason.ts. */
+ * Next: machine/console.ts. */
 import { CmosRtc } from '../devices/cmos-rtc.ts';
 import { DebugConsole } from '../devices/debug-console.ts';
 import { DebugExit } from '../devices/debug-exit.ts';

@@ -5,7 +5,7 @@
  * past the limit the oldest output goes, and a note in its place says how much.
  * Bytes are shown as UTF-8 where they are UTF-8, and as Latin-1 where they are not; nothing a guest prints is an error.
  * May not: judge what a line means (machine/verdict.ts), or write anywhere.
- * Next: machine/verdict.ts. */
+ * Next: machine/exit-reason.ts. */
 
 /** A line ends at a newline; carriage returns before it do not belong to it. */
 export type LineListener = (line: string) => void;

@@ -310,6 +310,12 @@ describe('poll command ("Poll Command")', () => {
     }
   });
 
+  it('goes before the status that the same word chooses, which the read after it shows', () => {
+    raise(6);
+    outb(pic.master, 0, 0x0f); // poll, and read ISR
+    expect([inb(pic.master, 0), inb(pic.master, 0)]).toEqual([0x86, 0x40]);
+  });
+
   it('answers with bit 7 clear when nothing asks', () => {
     outb(pic.master, 0, 0x0c);
     expect(inb(pic.master, 0) & 0x80).toBe(0);
