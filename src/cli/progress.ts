@@ -26,10 +26,11 @@ export class Progress {
     this.#next = this.#started + (terminal ? FIRST_AFTER_MS : IN_LOG_EVERY_MS);
   }
 
-  /** Called as often as the work likes; `describe` is asked only when a line is due. */
-  update(describe: (seconds: number) => string): void {
+  /** Called as often as the work likes; `describe` is asked only when a line is due, or at once when `force` says that
+   * what follows will not come back for a while. */
+  update(describe: (seconds: number) => string, force = false): void {
     const now = this.#clock();
-    if (now < this.#next) return;
+    if (now < this.#next && !force) return;
     this.#next = now + (this.#terminal ? ON_TERMINAL_EVERY_MS : IN_LOG_EVERY_MS);
     const line = describe((now - this.#started) / 1000);
     if (this.#terminal) {

@@ -1,6 +1,6 @@
 /** What the machine asks of a CPU, until engine/cpu.ts stands. */
-import type { BootPlan } from '../boot/plan.ts';
 import type { CpuHost } from '../engine/core.ts';
+import type { CpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import type { FaultRecord } from './exit-reason.ts';
 
@@ -30,6 +30,6 @@ export interface Cpu {
   registerBytes(): Uint8Array;
 }
 
-export async function createCpu(_plan: BootPlan, _host: CpuHost): Promise<Cpu> {
+export async function createCpu(_options: { ramSize: number; cpuModel: CpuModel; host: CpuHost }): Promise<Cpu> {
   throw new Error('the CPU is not there yet');
 }

@@ -11,6 +11,7 @@ import { type BootPlan, placePlan } from '../boot/plan.ts';
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { type CpuHost, Unbuilt } from '../engine/core.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
+import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { type Board, createBoard } from './board.ts';
 import { GuestConsole } from './console.ts';
@@ -32,7 +33,10 @@ export interface SymbolTable {
 }
 
 export type MachineOptions = {
-  symbols?: SymbolTable;
+  /** Names for --until and crash reports; a function is asked when the first name is needed. */
+  symbols?: SymbolTable | (() => SymbolTable | undefined);
+  /** What CPUID shows, as x86/cpuid.ts reads it: "max", "+POPCNT,-SMEP". Flat code starts from max. */
+  cpu?: string;
   /** Seconds since 1970 at virtual time 0. */
   rtcSeconds?: number;
   /** Halting for good is a good end; flat code has it so anyway. */
@@ -76,11 +80,11 @@ export class Machine {
   readonly console: GuestConsole;
   readonly board: Board;
   readonly vcpu: { state(): VcpuState; setState(state: Partial<VcpuState>): void };
+  #symbolSource: MachineOptions['symbols'];
   readonly #cpu: Cpu;
   readonly #verdict: Verdict;
   readonly #loop: RunLoop;
   readonly #hash = new StateHash();
-  readonly #symbols: SymbolTable | undefined;
   #expectSeen = false;
   readonly #expect: PatternWatch | undefined;
   #ended: ExitReason | undefined;
@@ -108,7 +112,9 @@ export class Machine {
       interruptPending: () => board().intr(),
       acknowledgeInterrupt: () => built(() => board().acknowledge()),
     };
-    const cpu = await createCpu(plan, host);
+    const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
+    const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
+    const cpu = await createCpu({ ramSize: plan.memorySize, cpuModel, host });
     machine = new Machine(plan, cpu, options);
     return machine;
   }
@@ -116,7 +122,7 @@ export class Machine {
   private constructor(plan: BootPlan, cpu: Cpu, options: MachineOptions) {
     this.plan = plan;
     this.#cpu = cpu;
-    this.#symbols = options.symbols;
+    this.#symbolSource = options.symbols;
     this.memory = new GuestMemory(cpu.buffer, cpu.ramOffset, plan.memorySize);
     placePlan(plan, this.memory); // before the observer: no code has been decoded yet
     this.memory.setWriteObserver((at, length) => cpu.physicalWritten(at, length));
@@ -245,9 +251,14 @@ export class Machine {
     };
   }
 
+  get symbols(): SymbolTable | undefined {
+    if (typeof this.#symbolSource === 'function') this.#symbolSource = this.#symbolSource();
+    return this.#symbolSource;
+  }
+
   /** `start_kernel+0x12`. */
   symbolise(address: bigint): string | undefined {
-    const found = this.#symbols?.lookup(address);
+    const found = this.symbols?.lookup(address);
     if (!found) return undefined;
     return found.offset === 0n ? found.name : `${found.name}+${hex(found.offset)}`;
   }
@@ -337,14 +348,14 @@ export class Machine {
 
   #place(until: string | bigint): { address: bigint; name: string } {
     if (typeof until === 'bigint') {
-      return { address: until, name: this.symbolise(until) ?? hex(until) };
+      return { address: until, name: hex(until) };
     }
-    const address = this.#symbols?.address(until);
+    const address = this.symbols?.address(until);
     if (address !== undefined) return { address, name: until };
     throw new BootError({
       what: `there is no symbol ${JSON.stringify(until)}`,
       where: '--until',
-      why: this.#symbols
+      why: this.symbols
         ? `${this.plan.image.name} has a symbol table, without this name`
         : `${this.plan.image.name} comes without symbols`,
       fix: 'give an address (--until 0x...), or name a file with symbols: --symbols FILE',
@@ -386,6 +397,7 @@ type Run = {
   result: ExitReason | undefined;
 };
 
+/** Whatever else somebody aborts a run with is as good as Ctrl-C. */
 const signalName = (reason: unknown): 'SIGINT' | 'SIGTERM' => (reason === 'SIGTERM' ? 'SIGTERM' : 'SIGINT');
 
 /** Lets timers, signals and streams have their turn. */

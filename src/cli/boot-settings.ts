@@ -1,0 +1,143 @@
+/** What the options of `boot` mean together: checked as far as possible before any file is opened.
+ *
+ * Next: cli/files.ts. */
+import { formatSize, parseNumber, parseSize } from '../base/numbers.ts';
+import { DEFAULT_MEMORY } from '../boot/index.ts';
+import type { ScriptStep } from '../machine/input.ts';
+import type { TextPattern } from '../machine/pattern.ts';
+import { checkRamSize } from '../memory/memory-map.ts';
+import { parseCpuModel } from '../x86/cpuid.ts';
+import { checkWritable } from './files.ts';
+import type { LogLevel } from './logging.ts';
+import {
+  type DumpRequest,
+  inputBytes,
+  type Place,
+  parseCount,
+  parseDate,
+  parsePattern,
+  parsePlace,
+  parseSeconds,
+  UsageError,
+  unescapeText,
+} from './options.ts';
+
+/** As commander hands them over. */
+export type BootOptions = {
+  via: string;
+  memory?: string;
+  initrd?: string;
+  cmdline?: string;
+  append?: string;
+  unpack?: 'host' | 'guest';
+  load?: string;
+  cpu?: string;
+  rtc?: string;
+  timeout?: string;
+  maxInstructions?: string;
+  expect?: string;
+  until?: string;
+  haltOk?: boolean;
+  debugExitSuccess?: string;
+  interactive?: boolean;
+  send?: string[];
+  after?: string[];
+  recordInput?: string;
+  replayInput?: string;
+  report?: string;
+  dump?: DumpRequest[];
+  symbols?: string;
+  lastBlocks: string;
+  engine: 'interpreter' | 'auto';
+  quiet?: boolean;
+  logLevel: LogLevel;
+};
+
+export type BootSettings = {
+  memorySize: number;
+  cmdline: string | undefined;
+  load: number | undefined;
+  cpu: string | undefined;
+  rtcSeconds: number | undefined;
+  timeoutSeconds: number | undefined;
+  maxInstructions: number | undefined;
+  expect: TextPattern | undefined;
+  until: Place | undefined;
+  debugExitSuccess: number | undefined;
+  script: ScriptStep[];
+  lastBlocks: number;
+};
+
+export function bootSettings(options: BootOptions): BootSettings {
+  const { cmdline, append, interactive, replayInput, send = [], after = [], dump = [] } = options;
+  const given = <T>(text: string | undefined, parse: (text: string, option: string) => T, option: string) =>
+    text === undefined ? undefined : parse(text, option);
+  if (cmdline !== undefined && append !== undefined) {
+    throw conflict('two command lines were given', '--cmdline, --append', 'they are two names of one option');
+  }
+  if (replayInput !== undefined && (interactive || send.length > 0)) {
+    const other = interactive ? '--interactive' : '--send';
+    throw conflict('input comes from two places', `--replay-input, ${other}`, 'a recording holds all input of its run');
+  }
+  const memorySize = options.memory === undefined ? DEFAULT_MEMORY : parseSize(options.memory, '--memory');
+  checkRamSize(memorySize);
+  for (const { at, length } of dump) {
+    if (at + length > memorySize) {
+      throw new UsageError({
+        what: `--dump reaches beyond the guest's memory`,
+        where: `--dump 0x${at.toString(16)}:${length}`,
+        why: `RAM is ${formatSize(memorySize)}`,
+        fix: 'dump less, or give the guest more with --memory',
+      });
+    }
+  }
+  const outputs = [
+    ['--report', options.report],
+    ['--record-input', options.recordInput],
+    ...dump.map(({ file }) => ['--dump', file] as const),
+  ] as const;
+  for (const [option, file] of outputs) if (file !== undefined) checkWritable(file, option);
+  return {
+    memorySize,
+    cmdline: cmdline ?? append,
+    load: given(options.load, parseSize, '--load'),
+    cpu: given(options.cpu, checkedCpuModel, '--cpu'),
+    rtcSeconds: given(options.rtc, (text, option) => parseDate(text, option).getTime() / 1000, '--rtc'),
+    timeoutSeconds: given(options.timeout, parseSeconds, '--timeout'),
+    maxInstructions: given(
+      options.maxInstructions,
+      (text, option) => parseCount(text, option, 1),
+      '--max-instructions',
+    ),
+    expect: given(options.expect, parsePattern, '--expect'),
+    until: given(options.until, parsePlace, '--until'),
+    debugExitSuccess: given(options.debugExitSuccess, parseNumber, '--debug-exit-success'),
+    script: pairs(send, after),
+    lastBlocks: parseCount(options.lastBlocks, '--last-blocks', 0, 10_000),
+  };
+}
+
+/** The model is made when the plan is known, since flat code starts from another one; mistakes are found now. */
+function checkedCpuModel(text: string): string {
+  parseCpuModel(text);
+  return text;
+}
+
+/** The first --send goes with the first --after, and so on, in whatever order they stand on the line. */
+function pairs(send: readonly string[], after: readonly string[]): ScriptStep[] {
+  if (after.length > 0 && send.length !== after.length) {
+    throw conflict(
+      `${send.length} --send and ${after.length} --after were given`,
+      '--send, --after',
+      'each text waits for one pattern',
+    );
+  }
+  return send.map((text, i) => ({
+    send: inputBytes(unescapeText(text, '--send')),
+    ...(after.length > 0 && { after: parsePattern(after[i], '--after') }),
+  }));
+}
+
+function conflict(what: string, where: string, why: string): UsageError {
+  return new UsageError({ what, where, why, fix: 'leave one of them out' });
+}

@@ -1,0 +1,289 @@
+/** `boot`: from a kernel file to an exit code.
+ *
+ * Standard output carries the guest's console and nothing else; whatever we have to say goes to standard error. The
+ * order: options, file, plan, machine, run, then dumps, recording, report, and a closing line. Ctrl-C and SIGTERM end
+ * the run in order, so all of that still happens; a second one leaves at once.
+ * May not: judge the guest (machine/verdict.ts does).   Next: cli/guests-command.ts. */
+import { createHash } from 'node:crypto';
+import { type Command, Option } from 'commander';
+import { hex, MiB } from '../base/numbers.ts';
+import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot } from '../boot/index.ts';
+import type { KernelImage } from '../image/kernel-image.ts';
+import { type CrashReport, crashReport, formatCrash } from '../machine/crash-report.ts';
+import type { ExitReason } from '../machine/exit-reason.ts';
+import { formatRecording, parseRecording, type RecordedInput } from '../machine/input.ts';
+import { Machine, type SymbolTable } from '../machine/machine.ts';
+import { makeReport } from '../machine/report.ts';
+import { bootHelp, VIA_CHOICES, VIA_KNOWN } from './boot-help.ts';
+import { type BootOptions, type BootSettings, bootSettings } from './boot-settings.ts';
+import { writeFileWhole } from './files.ts';
+import { openKeyboard } from './interactive.ts';
+import { openKernel, readFileBytes, unpackKernel } from './kernel-file.ts';
+import { createLogger, LOG_LEVELS, type Logger } from './logging.ts';
+import { collect, parseDump, UsageError } from './options.ts';
+import { CLOSED_PIPE_STATUS, FdOutput, type Output } from './output.ts';
+import { Progress } from './progress.ts';
+import { kernelSymbols, symbolsFromFile } from './symbols.ts';
+
+const asIs = (text: string) => text;
+
+export function addBoot(program: Command): void {
+  program
+    .command('boot')
+    .description('boot a kernel, its console on standard output')
+    .argument('[kernel]', 'a kernel file, or the name of a built-in guest', 'tiny')
+    .optionsGroup('What is booted:')
+    .addOption(new Option('--via <path>', `entry path: ${VIA_CHOICES.join(', ')}`).default('auto'))
+    .option('--memory <size>', 'RAM of the machine, as 64M or 2G', '256M')
+    .option('--initrd <file>', 'initial RAM disk, or first module')
+    .option('--cmdline <string>', 'kernel command line')
+    .option('--append <string>', 'the same, as QEMU calls it')
+    .addOption(
+      new Option('--unpack <who>', 'who unpacks a bzImage on linux64 (default: guest)').choices(['host', 'guest']),
+    )
+    .option('--load <address>', 'where flat code is loaded and entered (default: 0x100000)')
+    .optionsGroup('The machine:')
+    .option('--cpu <model>', 'max or default, with +FEATURE and -FEATURE: what CPUID shows (max,-SMEP)')
+    .option('--rtc <date>', 'date of the real-time clock at the start, in UTC: 2024-02-29T12:00:00')
+    .addOption(
+      new Option('--engine <engine>', 'how guest code is run').choices(['interpreter', 'auto']).default('auto'),
+    )
+    .optionsGroup('When it ends:')
+    .option('--timeout <seconds>', 'give up after this time of the host')
+    .option('--max-instructions <n>', 'give up after this many instructions (500M, 2e9)')
+    .option('--expect <text>', 'succeed as soon as the console shows TEXT or /RE/')
+    .option('--until <place>', 'succeed as soon as execution reaches a symbol or 0xADDRESS')
+    .option('--halt-ok', 'a guest that halts for good has ended well')
+    .option('--debug-exit-success <value>', 'the one value at port 0xf4 that means success')
+    .optionsGroup('Input:')
+    .option('--interactive', 'the keyboard is the serial line; Ctrl-] or Ctrl-A x ends')
+    .option('--send <text>', 'text for the serial line, with C escapes (repeatable)', collect(asIs, '--send'))
+    .option('--after <text>', 'what the console must show before a --send: TEXT or /RE/', collect(asIs, '--after'))
+    .option('--record-input <file>', 'keep all input with its times')
+    .option('--replay-input <file>', 'give the input of a recording at its times')
+    .optionsGroup('What is kept:')
+    .option('--report <file>', 'everything about the run, as JSON')
+    .option('--dump <addr:length:file>', 'guest physical memory at the end (repeatable)', collect(parseDump, '--dump'))
+    .option('--symbols <file>', 'an ELF file or System.map to take symbols from')
+    .option('--last-blocks <n>', 'how many of the last blocks a crash report shows', '16')
+    .optionsGroup('What is said:')
+    .option('--quiet', 'no logs, no progress, no closing line')
+    .addOption(new Option('--log-level <level>', 'logs on standard error').choices(LOG_LEVELS).default('warn'))
+    .addHelpText('after', () => bootHelp())
+    .action(async (kernel: string, options: BootOptions) => {
+      process.exitCode = await new BootCommand(kernel, options).run();
+    });
+}
+
+class BootCommand {
+  readonly #kernel: string;
+  readonly #options: BootOptions;
+  readonly #settings: BootSettings;
+  readonly #stop = new AbortController();
+  readonly #stderr: Output = new FdOutput(2);
+  readonly #console: FdOutput = new FdOutput(1, () => this.#stop.abort('SIGPIPE'));
+  readonly #log: Logger;
+  readonly #progress: Progress;
+  readonly #milliseconds: Record<string, number> = {};
+  /** Ends of console lines, so that our own lines do not start in the middle of one. */
+  #column = 0;
+
+  constructor(kernel: string, options: BootOptions) {
+    this.#kernel = kernel;
+    this.#options = options;
+    this.#settings = bootSettings(options);
+    this.#log = createLogger(options.quiet ? 'silent' : options.logLevel, { pretty: process.stderr.isTTY === true });
+    this.#progress = new Progress(this.#stderr, process.stderr.isTTY === true);
+  }
+
+  async run(): Promise<number> {
+    const interrupt = (signal: NodeJS.Signals) => {
+      if (this.#stop.signal.aborted) process.exit(signal === 'SIGINT' ? 130 : 143);
+      this.#stop.abort(signal);
+    };
+    process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+    try {
+      return await this.#run();
+    } finally {
+      process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+      this.#progress.clear();
+    }
+  }
+
+  async #run(): Promise<number> {
+    const plan = await this.#makePlan();
+    const machine = await this.#makeMachine(plan);
+    const { until } = this.#settings;
+    const flush = this.#showConsole(machine);
+    const closeKeyboard = this.#openKeyboard(machine);
+    const started = performance.now();
+    let exit: ExitReason;
+    try {
+      exit = await machine.run({
+        until: until && ('symbol' in until ? until.symbol : until.address),
+        maxInstructions: this.#settings.maxInstructions,
+        timeoutSeconds: this.#settings.timeoutSeconds,
+        interactive: this.#options.interactive,
+        signal: this.#stop.signal,
+        onSlice: () => {
+          flush();
+          this.#showProgress((seconds) => `${count(machine.instructions)} instructions, ${seconds.toFixed(0)} s`);
+        },
+      });
+    } finally {
+      closeKeyboard();
+      flush();
+      this.#milliseconds.run = performance.now() - started;
+      this.#progress.clear();
+    }
+    await this.#after(plan, machine, exit);
+    return this.#console.closed ? CLOSED_PIPE_STATUS : exit.code;
+  }
+
+  async #makePlan(): Promise<BootPlan> {
+    const { via, initrd, unpack } = this.#options;
+    const { memorySize, cmdline, load } = this.#settings;
+    if (!VIA_KNOWN.includes(via)) {
+      throw new UsageError({
+        what: `there is no entry path ${JSON.stringify(via)}`,
+        where: '--via',
+        why: `known are ${VIA_CHOICES.join(', ')}`,
+        fix: 'use one of these',
+      });
+    }
+    const spec: BootSpec = { via: via as BootSpec['via'], memory: memorySize, cmdline, load, unpack };
+    const image = await this.#timed('read', () => openKernel(this.#kernel, spec.via));
+    for (const warning of image.warnings) this.#log.warn({ kernel: image.name }, warning);
+    if (initrd !== undefined) spec.initrd = await readFileBytes(initrd, '--initrd');
+    if (image.format === 'bzimage' && needsUnpackedKernel(image, spec)) {
+      this.#announceUnpacking(image);
+      spec.unpackedKernel = await this.#timed('unpack', () => unpackKernel(image));
+      this.#progress.clear();
+    }
+    const plan = await this.#timed('plan', () => planBoot(image, spec));
+    for (const note of plan.notes) this.#log.info({ via: plan.via }, note);
+    this.#log.info({ via: plan.via, format: image.format, entry: hex(plan.state.rip) }, 'planned');
+    return plan;
+  }
+
+  #announceUnpacking(image: KernelImage): void {
+    if (image.format !== 'bzimage' || (image.payload?.bytes.length ?? 0) < 4 * MiB) return;
+    this.#showProgress(() => `unpacking ${image.name} (${image.payload?.compression})`, true);
+  }
+
+  async #makeMachine(plan: BootPlan): Promise<Machine> {
+    const { expect, script, rtcSeconds, debugExitSuccess, cpu } = this.#settings;
+    const { replayInput, haltOk } = this.#options;
+    let replay: RecordedInput[] | undefined;
+    if (replayInput !== undefined) {
+      const bytes = await readFileBytes(replayInput, '--replay-input');
+      replay = parseRecording(new TextDecoder().decode(bytes), replayInput);
+    }
+    const file = this.#options.symbols;
+    const symbols =
+      file === undefined
+        ? () => this.#kernelSymbols(plan)
+        : symbolsFromFile(file, await readFileBytes(file, '--symbols'));
+    const options = { symbols, expect, script, rtcSeconds, debugExitSuccess, haltOk, replay, cpu };
+    return this.#timed('place', () => Machine.create(plan, options));
+  }
+
+  /** The console goes out at each newline and whenever the machine pauses, so that a prompt shows too. */
+  #showConsole(machine: Machine): () => void {
+    const pending = new Uint8Array(4096);
+    let length = 0;
+    const flush = () => {
+      if (length === 0) return;
+      if (this.#column === 0) this.#progress.clear();
+      this.#column = pending[length - 1] === 0x0a ? 0 : 1;
+      this.#console.write(pending.subarray(0, length));
+      length = 0;
+    };
+    machine.console.onByte((byte) => {
+      pending[length++] = byte;
+      if (byte === 0x0a || length === pending.length) flush();
+    });
+    return flush;
+  }
+
+  #openKeyboard(machine: Machine): () => void {
+    if (!this.#options.interactive) return () => {};
+    return openKeyboard(process.stdin, {
+      onBytes: (bytes) => machine.type(bytes),
+      onEnd: () => machine.endInput(),
+      onQuit: () => this.#stop.abort('SIGINT'),
+    });
+  }
+
+  /** The kernel's own names; a stripped kernel has none. Unpacking a large one takes seconds. */
+  #kernelSymbols(plan: BootPlan): SymbolTable | undefined {
+    if (!plan.unpackedKernel) this.#announceUnpacking(plan.image);
+    const symbols = kernelSymbols(plan);
+    this.#progress.clear();
+    return symbols;
+  }
+
+  async #after(plan: BootPlan, machine: Machine, exit: ExitReason): Promise<void> {
+    const { quiet, dump = [], recordInput, report, lastBlocks } = { ...this.#options, ...this.#settings };
+    let crash: CrashReport | undefined;
+    if (exit.code >= 4 && exit.code <= 6) {
+      const scene = machine.scene(lastBlocks);
+      crash = await crashReport(scene, (address) => machine.symbolise(address));
+      const looping = exit.kind === 'timeout' || exit.kind === 'instruction-limit';
+      if (!(looping && quiet)) this.#say(formatCrash(exit, scene, crash));
+    }
+    for (const { at, length, file } of dump) writeFileWhole(file, machine.memory.bytes(at, length));
+    if (recordInput !== undefined) writeFileWhole(recordInput, formatRecording(machine.takenInput));
+    const outcome = report === undefined ? undefined : machine.outcome();
+    if (report !== undefined && outcome) {
+      const host = {
+        milliseconds: Object.fromEntries(Object.entries(this.#milliseconds).map(([step, ms]) => [step, round(ms)])),
+        sinceProcessStart: round(performance.now()),
+        instructionsPerSecond: Math.round((machine.instructions / this.#milliseconds.run) * 1000),
+        memory: process.memoryUsage.rss(),
+        node: process.version,
+      };
+      const parts = { plan, imagePath: this.#kernel, exit, outcome, crash, host, sha256 };
+      writeFileWhole(report, `${JSON.stringify(makeReport(parts), null, 2)}\n`);
+    }
+    if (!quiet) this.#say(closingLines(plan, machine, exit, this.#milliseconds.run));
+  }
+
+  /** Our own words begin on a line of their own, also where both streams go to one terminal. */
+  #say(text: string): void {
+    this.#progress.clear();
+    const together = process.stdout.isTTY && process.stderr.isTTY;
+    this.#stderr.write(this.#column !== 0 && together ? `\n${text}` : text);
+    this.#column = 0;
+  }
+
+  #showProgress(describe: (seconds: number) => string, now = false): void {
+    if (this.#options.quiet || this.#options.interactive || this.#column !== 0) return;
+    this.#progress.update((seconds) => `zeropage: ${describe(seconds)}`, now);
+  }
+
+  async #timed<T>(step: string, work: () => T | Promise<T>): Promise<T> {
+    const started = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.#milliseconds[step] = (this.#milliseconds[step] ?? 0) + performance.now() - started;
+    }
+  }
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+function closingLines(plan: BootPlan, machine: Machine, exit: ExitReason, milliseconds: number): string {
+  const speed = machine.instructions / milliseconds / 1000;
+  const lines = [
+    `zeropage: ${exit.kind}, exit ${exit.code}: ${exit.detail}`,
+    `zeropage: ${plan.image.name} via ${plan.via}, ${count(machine.instructions)} instructions in ` +
+      `${(milliseconds / 1000).toFixed(2)} s (${speed.toFixed(1)} M/s), ${(machine.virtualTimeNs / 1e9).toFixed(3)} s of virtual time`,
+  ];
+  if (exit.hint) lines.push(`zeropage: hint: ${exit.hint}`);
+  return `${lines.join('\n')}\n`;
+}
+
+const count = (value: number) => value.toLocaleString('en');
+const round = (value: number) => Math.round(value * 1000) / 1000;

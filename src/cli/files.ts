@@ -1,0 +1,58 @@
+/** Output files: whole or not at all.
+ *
+ * A file is written beside its place and renamed into it, so that nobody ever reads half a report, and an old one
+ * survives a run that fails. Where the place is no regular file (/dev/stdout, a FIFO) it is written directly.
+ * Whether a place can be written is asked before the guest starts: an hour's run must not end in a typing error.
+ * Next: cli/interactive.ts. */
+import { accessSync, constants, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { VmError } from '../base/errors.ts';
+import { UsageError } from './options.ts';
+
+/** The disk said no, at a moment when nothing could be done about it any more: exit 3. */
+export class OutputError extends VmError {}
+
+export function writeFileWhole(file: string, data: string | Uint8Array): void {
+  try {
+    if (!isReplaceable(file)) {
+      writeFileSync(file, data);
+      return;
+    }
+    const folder = mkdtempSync(join(dirname(file), '.zeropage-'));
+    try {
+      const draft = join(folder, basename(file));
+      writeFileSync(draft, data);
+      renameSync(draft, file);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  } catch (error) {
+    throw new OutputError({
+      what: `${file} could not be written`,
+      where: file,
+      why: (error as Error).message,
+      fix: 'make room or choose another place, and run again',
+    });
+  }
+}
+
+/** Throws a UsageError for a place that cannot be written. */
+export function checkWritable(file: string, option: string): void {
+  try {
+    if (isReplaceable(file)) accessSync(dirname(file), constants.W_OK | constants.X_OK);
+    else if (statSync(file).isDirectory()) throw new Error('it is a directory');
+    else accessSync(file, constants.W_OK);
+  } catch (error) {
+    throw new UsageError({
+      what: `${file} cannot be written`,
+      where: `${option} ${file}`,
+      why: (error as Error).message,
+      fix: 'choose a file in a directory that exists and may be written',
+    });
+  }
+}
+
+/** Absent, or a regular file. */
+function isReplaceable(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.isFile() ?? true;
+}

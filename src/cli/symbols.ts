@@ -1,0 +1,80 @@
+/** Symbols for a run: from the kernel itself, or from a file with --symbols.
+ *
+ * A kernel's symbols are virtual addresses, but its first instructions run at physical ones, before its page tables are
+ * on. An address that is nowhere in the table is looked for a second time as a physical one, through the segments.
+ * May not: fail because a kernel has no symbols; only a file that was asked for must have some.
+ * Next: machine/crash-report.ts, which shows them. */
+import { BootError, VmError } from '../base/errors.ts';
+import type { BootPlan } from '../boot/plan.ts';
+import type { BzImage, ElfImage, ElfSegment } from '../image/kernel-image.ts';
+import { isElf } from '../image/kernel-image.ts';
+import { parseKernel } from '../image/parse.ts';
+import { unpackKernel } from '../image/unpack-kernel.ts';
+import type { SymbolTable } from '../machine/machine.ts';
+import { type KernelSymbol, readSymtab, Symtab } from '../symbols/symtab.ts';
+import { nodeUnpackers } from './host.ts';
+
+/** The symbols of the kernel that a plan boots; undefined when it has none. A bzImage is unpacked for it if need be. */
+export function kernelSymbols({ image, unpackedKernel }: BootPlan): SymbolTable | undefined {
+  const elf = unpackedKernel ?? (image.format === 'bzimage' ? tryUnpack(image) : image);
+  return elf && isElf(elf) ? fromElf(elf) : undefined;
+}
+
+/** A guest that unpacks itself may know better than we what its payload is. */
+function tryUnpack(image: BzImage): ElfImage | undefined {
+  if (!image.payload) return undefined;
+  try {
+    return unpackKernel(image, nodeUnpackers);
+  } catch (error) {
+    if (error instanceof VmError) return undefined;
+    throw error;
+  }
+}
+
+/** --symbols FILE: an ELF file with a symbol table, or a System.map. */
+export function symbolsFromFile(name: string, bytes: Uint8Array): SymbolTable {
+  const image = parseKernel(name, bytes);
+  const table = isElf(image) ? fromElf(image) : fromSystemMap(bytes);
+  if (table) return table;
+  throw new BootError({
+    what: `${name} has no symbols`,
+    where: `--symbols ${name}`,
+    why: isElf(image) ? 'the ELF file has no symbol table' : 'no line reads as in System.map: address, type, name',
+    fix: 'give the vmlinux that was not stripped, or System.map',
+  });
+}
+
+function fromElf(elf: ElfImage): SymbolTable | undefined {
+  const symbols = readSymtab(elf);
+  return symbols.length === 0 ? undefined : withPhysical(new Symtab(symbols), elf.segments);
+}
+
+const LINE = /^([0-9a-f]{8,16}) ([a-zA-Z]) (\S+)/;
+
+function fromSystemMap(bytes: Uint8Array): SymbolTable | undefined {
+  const symbols: KernelSymbol[] = [];
+  for (const line of new TextDecoder('latin1').decode(bytes).split('\n')) {
+    const match = LINE.exec(line);
+    if (!match) continue;
+    const [, address, type, name] = match;
+    const kind = /[tw]/i.test(type) ? 'function' : 'object';
+    symbols.push({ name, address: BigInt(`0x${address}`), size: 0n, kind, global: type !== type.toLowerCase() });
+  }
+  symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+  return symbols.length === 0 ? undefined : new Symtab(symbols);
+}
+
+const PT_LOAD = 1;
+
+function withPhysical(table: SymbolTable, segments: readonly ElfSegment[]): SymbolTable {
+  const moved = segments.filter(({ type, vaddr, paddr, memsz }) => type === PT_LOAD && vaddr !== paddr && memsz > 0);
+  return {
+    address: (name) => table.address(name),
+    lookup(address) {
+      const found = table.lookup(address);
+      if (found) return found;
+      const segment = moved.find(({ paddr, memsz }) => address >= paddr && address < paddr + BigInt(memsz));
+      return segment && table.lookup(address - segment.paddr + segment.vaddr);
+    },
+  };
+}

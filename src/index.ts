@@ -1,0 +1,70 @@
+/** The library: a kernel file, a plan, a machine.
+ *
+ * Nothing is printed and nothing exits here. What is wrong with a file or a wish is thrown as a VmError; whatever a guest
+ * does comes back as an ExitReason. `readKernel` is the only function that opens a file, everything else works on bytes
+ * and values. examples/boot.ts reads as documentation.
+ * Next: cli/main.ts, the command line over the same rooms. */
+import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot as planImage } from './boot/index.ts';
+import { nodeUnpackers } from './cli/host.ts';
+import { openKernel, parseFile } from './cli/kernel-file.ts';
+import { kernelSymbols } from './cli/symbols.ts';
+import type { KernelImage } from './image/kernel-image.ts';
+import { unpackKernel } from './image/unpack-kernel.ts';
+import { Machine as BareMachine, type MachineOptions } from './machine/machine.ts';
+
+/** Opens a kernel: a file, or a built-in guest by its name. `via` picks the guest's image for that path, and lets flat
+ * code be read as such. */
+export function readKernel(kernel: string, via?: string): Promise<KernelImage> {
+  return openKernel(kernel, via);
+}
+
+/** The same for bytes that are in memory already; `name` is for messages. */
+export function parseKernel(name: string, bytes: Uint8Array, via?: string): KernelImage {
+  return parseFile(name, bytes, via);
+}
+
+/** What a loader would do. Unpacks a bzImage's payload when the path needs that. */
+export function planBoot(image: KernelImage, spec: BootSpec = {}): BootPlan {
+  const missing = image.format === 'bzimage' && !spec.unpackedKernel && needsUnpackedKernel(image, spec);
+  return planImage(image, missing ? { ...spec, unpackedKernel: unpackKernel(image, nodeUnpackers) } : spec);
+}
+
+export type Machine = BareMachine;
+export const Machine = {
+  /** Builds the machine and places the plan. Symbols come from the kernel itself unless they are given. */
+  create(plan: BootPlan, options: MachineOptions = {}): Promise<Machine> {
+    return BareMachine.create(plan, { symbols: () => kernelSymbols(plan), ...options });
+  },
+};
+
+export { AssertionError, BootError, ImageError, VmError } from './base/errors.ts';
+export { planJson } from './boot/describe.ts';
+export { entryPaths, type PathSupport } from './boot/index.ts';
+export type { EntryPath, PlanWrite } from './boot/plan.ts';
+export {
+  type BzImage,
+  type ElfImage,
+  type ElfNote,
+  type FlatImage,
+  isElf,
+  type KernelImage,
+  type MultibootAoutImage,
+  type Payload,
+  xenNote,
+} from './image/kernel-image.ts';
+export * from './layout/boot-params.ts';
+export * from './layout/elf.ts';
+export * from './layout/hvm-start-info.ts';
+export * from './layout/multiboot.ts';
+export * from './layout/setup-header.ts';
+export { type Struct, struct, type ValuesOf } from './layout/struct.ts';
+export { XEN_ELFNOTE } from './layout/xen-notes.ts';
+export { type CrashReport, crashReport, formatCrash } from './machine/crash-report.ts';
+export type { ExitKind, ExitReason, FaultRecord } from './machine/exit-reason.ts';
+export type { RecordedInput, ScriptStep } from './machine/input.ts';
+export type { AsyncRunOptions, MachineOptions, RunOptions, SymbolTable } from './machine/machine.ts';
+export { makeReport, type Outcome, type Report } from './machine/report.ts';
+export type { GuestMemory } from './memory/guest-memory.ts';
+export { type KernelSymbol, readSymtab, Symtab } from './symbols/symtab.ts';
+export type { Segment, VcpuState } from './x86/vcpu-state.ts';
+export type { BootPlan, BootSpec };
