@@ -9,6 +9,7 @@
  * Next: engine/mmu.ts, which caches the answers. */
 import { assert } from '../base/errors.ts';
 import { CR0, CR4, EFER, PF_ERROR, PTE, PTE_HIGH, VECTOR } from '../x86/constants.ts';
+import type { CpuModel } from '../x86/cpuid.ts';
 import { ACCESS, type Access } from './core.ts';
 import { RAM, STATE } from './state.ts';
 
@@ -22,6 +23,11 @@ export const NON_CANONICAL = -2;
 /** What of paging the CPUID model shows. */
 export type PagingFeatures = { physicalBits: number; pages1GiB: boolean; pse36: boolean };
 export const PAGING_FEATURES: PagingFeatures = { physicalBits: 40, pages1GiB: true, pse36: true };
+
+export function pagingFeatures(model: CpuModel): PagingFeatures {
+  const { features, physicalBits } = model;
+  return { physicalBits, pages1GiB: features.has('PDPE1GB'), pse36: features.has('PSE36') };
+}
 
 /** What a walk asks of the CPU around it. */
 export interface WalkCore {

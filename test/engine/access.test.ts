@@ -4,17 +4,7 @@ import { ACCESS, GuestFault } from '../../src/engine/core.ts';
 import { SEG } from '../../src/engine/state.ts';
 import { CR0, CR4, EFER, RFLAGS } from '../../src/x86/constants.ts';
 import { flatCode32, flatCode64, flatData, nullSegment, type Segment } from '../../src/x86/vcpu-state.ts';
-import { TestCore } from './test-core.ts';
-
-function thrown(action: () => unknown): GuestFault | undefined {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof GuestFault) return error;
-    throw error;
-  }
-  return undefined;
-}
+import { TestCore, thrown } from './test-core.ts';
 
 /** CPL 3 in 64-bit code: page 0x5000 user read-only, 0x6000 user writable, 0x7000 supervisor, 0x8000 absent. */
 function longMode(): TestCore {

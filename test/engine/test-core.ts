@@ -3,12 +3,14 @@
  * Real state, real page walks, real TLBs and real memory access over one ArrayBuffer; only the parts that the run loop
  * owns (time, the code map, the mode word) are counted instead of acted on. */
 import { MemoryAccess } from '../../src/engine/access.ts';
-import type { Access, CpuCore, CpuHost, HelperInsn } from '../../src/engine/core.ts';
+import { type Access, type CpuHost, GuestFault, type HelperInsn } from '../../src/engine/core.ts';
 import { CpuState } from '../../src/engine/cpu-state.ts';
 import { highHalf, lowHalf } from '../../src/engine/halves.ts';
 import { Mmu } from '../../src/engine/mmu.ts';
-import type { PagingFeatures } from '../../src/engine/page-walk.ts';
+import { type PagingFeatures, pagingFeatures } from '../../src/engine/page-walk.ts';
 import { RAM } from '../../src/engine/state.ts';
+import type { SystemCore } from '../../src/engine/system/system-core.ts';
+import { type CpuModel, MAX_MODEL } from '../../src/x86/cpuid.ts';
 
 /** A bus where nothing lives but what a test wrote there; remembers every access. */
 export class TestHost implements CpuHost {
@@ -37,7 +39,7 @@ export class TestHost implements CpuHost {
   }
 }
 
-export class TestCore implements CpuCore {
+export class TestCore implements SystemCore {
   readonly buffer: ArrayBuffer;
   readonly state: CpuState;
   readonly host = new TestHost();
@@ -48,12 +50,14 @@ export class TestCore implements CpuCore {
   readonly ram: DataView;
   readonly codeFrames = new Set<number>();
   readonly written: [gpa: number, length: number][] = [];
+  readonly unknownMsrs: string[] = [];
+  model: CpuModel = MAX_MODEL;
   instructions = 0;
   now = 0;
   flushes = 0;
   modeChanges = 0;
 
-  constructor(ramSize = 0x10_0000, features?: PagingFeatures) {
+  constructor(ramSize = 0x10_0000, features: PagingFeatures = pagingFeatures(MAX_MODEL)) {
     this.ramSize = ramSize;
     this.buffer = new ArrayBuffer(RAM + ramSize);
     this.state = new CpuState(this.buffer);
@@ -94,6 +98,12 @@ export class TestCore implements CpuCore {
   flushTlbPage(address: bigint): void {
     this.mmu.flushPage(lowHalf(address), highHalf(address));
   }
+  loadPdptes(cr3: number): boolean {
+    return this.mmu.loadPdptes(cr3);
+  }
+  unknownMsr(number: number, write: boolean): void {
+    this.unknownMsrs.push(`${write ? 'w' : 'r'} ${number.toString(16)}`);
+  }
   modeChanged(): void {
     this.modeChanges++;
     this.mmu.alignmentChanged();
@@ -121,4 +131,15 @@ export function insn(given: Partial<Omit<HelperInsn, 'offset'>> & { at?: bigint 
     opcode: 0,
     ...rest,
   };
+}
+
+/** The fault that an action raises, if any; other errors pass through. */
+export function thrown(action: () => unknown): GuestFault | undefined {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof GuestFault) return error;
+    throw error;
+  }
+  return undefined;
 }
