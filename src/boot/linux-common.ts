@@ -167,7 +167,7 @@ export function refuseLoad(load: number | undefined, name: string): void {
   });
 }
 
-function zeroPage({ memoryMap, image }: PlanRequest, header: BzImage | undefined, writes: PlanWrite[]): PlanWrite {
+function zeroPage({ memoryMap }: PlanRequest, header: BzImage | undefined, writes: PlanWrite[]): PlanWrite {
   const { at } = LOW_MEMORY.zeroPage;
   const bytes = new Uint8Array(BootParams.size);
   if (header) {
@@ -202,7 +202,7 @@ function zeroPage({ memoryMap, image }: PlanRequest, header: BzImage | undefined
   });
   assert(bytes[0x1ef] === 0, 'the sentinel of the zero page is 0');
   const purpose = header
-    ? `zero page, with the setup header of ${image.name}`
+    ? `zero page, with the kernel's setup header`
     : 'zero page, made from nothing: an ELF file has no setup header';
   return { what: 'boot_params', at: gpa(at), bytes, length: bytes.length, purpose, from: 'made here' };
 }
