@@ -38,7 +38,8 @@ class Counter {
   mode = 3; // as if a control word had come without a count: OUT is high and nothing runs
   private access: number = ACCESS.BOTH;
   private bcd = false;
-  private reload = 0; // the count register as written, 0 for the full modulus
+  private reload = 0; // the count register, decoded
+  private written = false; // since the last control word; before that a trigger starts nothing
   private lowByte: number | undefined; // first byte of a two-byte write
   private readHighNext = false;
   private latchedCount: number | undefined;
@@ -69,6 +70,7 @@ class Counter {
     this.readHighNext = false;
     this.latchedCount = undefined;
     this.latchedStatus = undefined;
+    this.written = false;
     this.n = undefined;
     this.next = undefined;
     this.held = undefined;
@@ -87,27 +89,30 @@ class Counter {
     const high = this.access === ACCESS.LOW ? 0 : byte;
     this.lowByte = undefined;
     this.reload = this.decode((high << 8) | low);
+    this.written = true;
     this.begin(edges);
   }
 
   /** A complete count was written. */
   private begin(edges: number): void {
-    const load = edges + 1;
-    const running = this.n !== undefined && this.held === undefined;
+    if (this.n !== undefined && edges < this.load) {
+      this.n = this.reload; // the edge that loads is still to come, and finds this one
+      return;
+    }
     if (this.mode === 1 || this.mode === 5) return; // loaded by the next trigger
-    if ((this.mode === 2 || this.mode === 3) && running) {
+    if ((this.mode === 2 || this.mode === 3) && this.n !== undefined && this.held === undefined) {
       this.next = this.afterThisPeriod(edges);
       return;
     }
     this.n = this.reload;
-    this.load = load;
+    this.load = edges + 1;
     this.held = this.gate ? undefined : 0; // modes 0 and 4 load with the gate low, but do not count
   }
 
   /** Where a new count takes over: mode 2 at the end of the period, mode 3 at the end of the half-cycle. */
   private afterThisPeriod(edges: number): { n: number; at: number; load: number } {
     const n = this.n as number;
-    const since = Math.max(0, edges - this.load);
+    const since = edges - this.load;
     const phase = since % n;
     const start = this.load + since - phase;
     const half = Math.ceil(n / 2);
@@ -136,14 +141,15 @@ class Counter {
       default: // modes 0 and 4 count only while the gate is high
         if (this.n === undefined) break;
         if (high) {
-          this.load = edges - (this.held ?? 0);
+          if (edges >= this.load) this.load = edges - (this.held ?? 0); // else the count is still to be loaded
           this.held = undefined;
         } else this.held = Math.max(0, edges - this.load);
     }
   }
 
   private restart(edges: number): void {
-    this.n = this.reload === 0 ? this.modulus : this.reload;
+    if (!this.written) return;
+    this.n = this.reload;
     this.load = edges + 1;
     this.held = undefined;
     this.next = undefined;

@@ -7,7 +7,7 @@
  * follows it.
  * Good news is believed only at the start of a line, after an optional printk timestamp. A panic is believed behind a
  * timestamp anywhere in a line too, since a kernel does not wait for user space to finish its line.
- * May not: end the run itself; it answers whoever runs the machine.   Next: machine/page-walk.ts. */
+ * May not: end the run itself; it answers whoever runs the machine.   Next: machine/pattern.ts. */
 import { hex } from '../base/numbers.ts';
 import type { Clock } from '../devices/device.ts';
 import type { ExitReason } from './exit-reason.ts';

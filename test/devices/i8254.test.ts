@@ -161,6 +161,142 @@ describe('modes ("Mode Definitions"), OUT from the edge that loads the count', (
   });
 });
 
+describe('against a counter that steps edge by edge', () => {
+  /** The data sheet's definitions taken literally: one state, one step to a clock edge. Counts are below 256. */
+  class Stepper {
+    mode = 0;
+    gate = false;
+    out = true;
+    count: number | undefined; // the counting element, once it is loaded
+    private register = 0;
+    private loadNext = false;
+    private live = false; // modes 4 and 5: the strobe is still to come
+    private high = true; // mode 3: which half
+
+    control(mode: number): void {
+      this.mode = mode;
+      this.out = mode !== 0;
+      this.count = undefined;
+      this.loadNext = false;
+      this.live = false;
+    }
+
+    write(count: number): void {
+      this.register = count;
+      if (this.mode === 0) this.out = false;
+      if (this.mode === 0 || this.mode === 4) this.loadNext = true;
+      if ((this.mode === 2 || this.mode === 3) && this.count === undefined && this.gate) this.loadNext = true;
+      this.written = true;
+    }
+    private written = false;
+
+    setGate(gate: boolean): void {
+      const rises = gate && !this.gate;
+      this.gate = gate;
+      if (rises && this.written && [1, 2, 3, 5].includes(this.mode)) this.loadNext = true;
+      if (!gate && (this.mode === 2 || this.mode === 3)) {
+        this.out = true;
+        this.loadNext = false;
+        this.count = undefined;
+      }
+    }
+
+    edge(): void {
+      if (this.loadNext) {
+        this.loadNext = false;
+        this.load(true);
+        if (this.mode === 1) this.out = false;
+        if (this.mode >= 4) this.out = true;
+        this.live = true;
+        return;
+      }
+      if (this.count === undefined) return;
+      if (!this.gate && this.mode !== 1 && this.mode !== 5) return;
+      if (this.mode === 3) this.squareWave();
+      else this.decrement();
+    }
+
+    private load(high: boolean): void {
+      this.high = high;
+      this.count = this.mode === 3 ? this.register - (this.register % 2) : this.register;
+      this.oddRest = high && this.register % 2 === 1;
+      if (this.mode === 3) this.out = high;
+    }
+    private oddRest = false;
+
+    private squareWave(): void {
+      const count = this.count as number;
+      if (count > 2 || (count === 2 && this.oddRest)) this.count = count - 2;
+      else this.load(!this.high); // an odd high half lasts one edge longer, at zero
+    }
+
+    private decrement(): void {
+      this.count = ((this.count as number) - 1) & 0xffff;
+      if (this.mode === 2) {
+        if (this.count === 0) this.count = this.register;
+        this.out = this.count !== 1;
+      } else if (this.mode < 2) {
+        if (this.count === 0) this.out = true;
+      } else {
+        this.out = !(this.count === 0 && this.live);
+        if (this.count === 0) this.live = false;
+      }
+    }
+    forget(): void {
+      this.written = false;
+    }
+  }
+
+  const step = fc.oneof(
+    { weight: 6, arbitrary: fc.record({ kind: fc.constant('run' as const), edges: fc.integer({ min: 1, max: 9 }) }) },
+    { weight: 2, arbitrary: fc.record({ kind: fc.constant('gate' as const) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ kind: fc.constant('write' as const), count: fc.integer({ min: 2, max: 12 }) }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('control' as const), mode: fc.nat(5) }) },
+  );
+
+  it('shows the same OUT and the same count after every edge, whatever is written and however the gate moves', () => {
+    fc.assert(
+      fc.property(fc.nat(5), fc.array(step, { maxLength: 40 }), (firstMode, steps) => {
+        clock = new ManualClock();
+        pit = new I8254(clock.read, () => {});
+        const stepper = new Stepper();
+        let edge = 0;
+        let gate = false;
+        const control = (mode: number) => {
+          outb(pit, CONTROL, 0x90 | (mode << 1)); // low byte only
+          stepper.control(mode);
+          stepper.forget();
+        };
+        control(firstMode);
+        for (const one of steps) {
+          if (one.kind === 'control') control(one.mode);
+          else if (one.kind === 'write') {
+            outb(pit, 2, one.count);
+            stepper.write(one.count);
+          } else if (one.kind === 'gate') {
+            gate = !gate;
+            pit.setGate2(gate);
+            stepper.setGate(gate);
+          } else {
+            for (let i = 0; i < one.edges; i++) {
+              toEdge(++edge);
+              stepper.edge();
+              expect(pit.out2()).toBe(stepper.out);
+              if (stepper.count === undefined) continue;
+              outb(pit, CONTROL, 0x80);
+              expect(inb(pit, 2)).toBe(stepper.count & 0xff);
+            }
+          }
+        }
+      }),
+      { numRuns: 600 },
+    );
+  });
+});
+
 describe('counting', () => {
   const counts = [
     // control, bytes, edges after the load, value
@@ -290,6 +426,46 @@ describe('interrupt of counter 0', () => {
     latched(0);
     expect(line.rises).toBe(before + 1);
     expect(pit.nextEvent()).toBe(pitTime(31));
+  });
+});
+
+describe('the next event', () => {
+  it('is the next edge at which OUT of counter 0 really rises, also across a new count', () => {
+    const count = fc.integer({ min: 2, max: 20 });
+    fc.assert(
+      fc.property(
+        fc.constantFrom(0, 2, 3, 4),
+        count,
+        fc.nat(50),
+        count,
+        fc.nat(50),
+        (mode, first, run, second, more) => {
+          clock = new ManualClock();
+          let told = 0;
+          pit = new I8254(clock.read, (level) => {
+            if (level) told++;
+          });
+          program(0, 0x10 | (mode << 1), first);
+          toEdge(run);
+          if (run % 2) outb(pit, 0, second);
+          const from = run + more;
+          toEdge(from);
+          pit.tick();
+          const event = pit.nextEvent();
+          // Looking at OUT edge by edge from here on finds the same edge first.
+          let before = out(0);
+          let rise: number | undefined;
+          for (let edge = from + 1; edge < from + 60 && rise === undefined; edge++) {
+            toEdge(edge);
+            const now = out(0);
+            if (now && !before) rise = edge;
+            before = now;
+          }
+          expect(event).toBe(rise === undefined ? undefined : pitTime(rise));
+        },
+      ),
+      { numRuns: 300 },
+    );
   });
 });
 
