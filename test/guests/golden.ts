@@ -7,8 +7,10 @@ import { readFileSync } from 'node:fs';
 
 export const IMAGES = new URL('../../guests/images/', import.meta.url);
 
-/** How each recording was made: `-kernel image` with this path's rules, always with INITRD and COMMAND_LINE. */
+/** How each recording was made: QEMU's `-kernel` with this image, always with `initrd()` and COMMAND_LINE; linux64 by
+ * way of guests/test/loader.S, whose zero page is like ours. */
 export const RECORDED = [
+  { path: 'linux64', image: 'tiny64.bzimage' },
   { path: 'linux32', image: 'tiny64.bzimage' }, // through the real-mode setup code, then startup_32
   { path: 'linux32-i386', image: 'tiny32.bzimage' },
   { path: 'pvh', image: 'tiny64.elf' },

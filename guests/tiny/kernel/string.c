@@ -17,10 +17,21 @@ void *memmove(void *to, const void *from, size_t n)
 	return to;
 }
 
+#ifdef CONFIG_X86_64
+#define STOS_WORD "rep stosq"
+#else
+#define STOS_WORD "rep stosl"
+#endif
+
+/* By words, then the rest: .bss is the biggest thing we ever fill. */
 void *memset(void *to, int byte, size_t n)
 {
 	void *d = to;
-	asm volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(byte) : "memory");
+	unsigned long word = (u8)byte * (~0ul / 0xff);
+	size_t words = n / sizeof(word), rest = n % sizeof(word);
+
+	asm volatile(STOS_WORD : "+D"(d), "+c"(words) : "a"(word) : "memory");
+	asm volatile("rep stosb" : "+D"(d), "+c"(rest) : "a"(word) : "memory");
 	return to;
 }
 
