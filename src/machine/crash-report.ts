@@ -183,6 +183,9 @@ async function loadDisassembler(): Promise<Disassemble | undefined> {
   return (bytes, ip, bits) => {
     const decoder = new Decoder(bits, bytes, DecoderOptions.None);
     const formatter = new Formatter(FormatterSyntax.Nasm);
+    formatter.hexPrefix = '0x';
+    formatter.hexSuffix = '';
+    formatter.uppercaseHex = false;
     decoder.ip = ip;
     const lines = [];
     while (decoder.canDecode) {

@@ -1,0 +1,55 @@
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { checkWritable, OutputError, writeFileWhole } from '../../src/cli/files.ts';
+import { UsageError } from '../../src/cli/options.ts';
+
+const folder = () => mkdtempSync(join(tmpdir(), 'zeropage-'));
+
+describe('an output file', () => {
+  it('is written, replaces an old one, and leaves nothing beside it', () => {
+    const at = folder();
+    const file = join(at, 'report.json');
+    writeFileWhole(file, 'one');
+    writeFileWhole(file, Uint8Array.of(0x74, 0x77, 0x6f));
+    expect(readFileSync(file, 'utf8')).toBe('two');
+    expect(readdirSync(at)).toEqual(['report.json']);
+    expect(statSync(file).mode & 0o600).toBe(0o600);
+  });
+
+  it('is written directly where there is no file to replace', () => {
+    expect(() => writeFileWhole('/dev/null', 'x')).not.toThrow();
+    expect(statSync('/dev/null').isFile()).toBe(false);
+  });
+
+  it('that cannot be written leaves the old one alone and says why', () => {
+    const at = folder();
+    const file = join(at, 'dir', 'report.json');
+    expect(() => writeFileWhole(file, 'x')).toThrow(OutputError);
+    mkdirSync(join(at, 'dir'));
+    writeFileSync(file, 'old');
+    expect(() => writeFileWhole(join(file, 'below'), 'x')).toThrow(/could not be written/);
+    expect(readFileSync(file, 'utf8')).toBe('old');
+  });
+
+  it('is refused before the run in a folder that does not exist or may not be written', () => {
+    const at = folder();
+    expect(() => checkWritable(join(at, 'a', 'b'), '--report')).toThrow(UsageError);
+    expect(() => checkWritable(at, '--report')).toThrow(/directory/);
+    expect(() => checkWritable(join(at, 'new.json'), '--report')).not.toThrow();
+    expect(existsSync(join(at, 'new.json'))).toBe(false);
+    if (process.getuid?.() === 0) return; // root may write everywhere
+    chmodSync(at, 0o500);
+    expect(() => checkWritable(join(at, 'new.json'), '--report')).toThrow(UsageError);
+  });
+});

@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { ImageError } from '../../src/base/errors.ts';
+import { planBoot } from '../../src/boot/index.ts';
+import { imagePath } from '../../src/cli/guests.ts';
+import { nodeUnpackers } from '../../src/cli/host.ts';
+import { parseFile } from '../../src/cli/kernel-file.ts';
+import { kernelSymbols, symbolsFromFile } from '../../src/cli/symbols.ts';
+import { unpackKernel } from '../../src/image/unpack-kernel.ts';
+
+const file = (name: string) => new Uint8Array(readFileSync(imagePath(name)));
+const text = (lines: string[]) => new TextEncoder().encode(`${lines.join('\n')}\n`);
+
+describe('symbols of a run', () => {
+  it('come from the payload of a bzImage, which is unpacked for them', () => {
+    const image = parseFile('tiny64.bzimage', file('tiny64.bzimage'));
+    const symbols = kernelSymbols(planBoot(image, { via: 'linux64' }));
+    const start = symbols?.address('start_kernel') as bigint;
+    expect(start).toBeGreaterThan(0n);
+    expect(symbols?.lookup(start + 2n)).toEqual({ name: 'start_kernel', offset: 2n });
+  });
+
+  it('are found by physical address too, for code that runs before its page tables are on', () => {
+    const image = parseFile('tiny64.bzimage', file('tiny64.bzimage'));
+    if (image.format !== 'bzimage') throw new Error('tiny64.bzimage is a bzImage');
+    const kernel = unpackKernel(image, nodeUnpackers);
+    const symbols = kernelSymbols(planBoot(image, { via: 'linux64' }));
+    const start = symbols?.address('start_kernel') as bigint;
+    const segment = kernel.segments.find(
+      ({ type, vaddr, memsz }) => type === 1 && start >= vaddr && start < vaddr + BigInt(memsz),
+    );
+    expect(segment?.paddr).not.toBe(segment?.vaddr);
+    const physical = start - (segment?.vaddr ?? 0n) + (segment?.paddr ?? 0n);
+    expect(symbols?.lookup(physical + 1n)).toEqual({ name: 'start_kernel', offset: 1n });
+  });
+
+  it('can come from a System.map', () => {
+    const map = text(['ffffffff81000000 T _text', 'ffffffff81000040 t helper', 'ffffffff82000000 D data']);
+    const symbols = symbolsFromFile('System.map', map);
+    expect(symbols.address('helper')).toBe(0xffff_ffff_8100_0040n);
+    expect(symbols.lookup(0xffff_ffff_8100_0044n)).toEqual({ name: 'helper', offset: 4n });
+    expect(symbols.lookup(0x1000n)).toBeUndefined();
+  });
+
+  it('are asked for in vain where there are none', () => {
+    expect(() => symbolsFromFile('notes.txt', text(['hello', 'world']))).toThrow(/no line reads as in System.map/);
+    expect(() => symbolsFromFile('empty', new Uint8Array())).toThrow(ImageError);
+    const image = parseFile('hello64.bin', file('hello64.bin'), 'flat64');
+    expect(kernelSymbols(planBoot(image, { via: 'flat64' }))).toBeUndefined();
+  });
+});
