@@ -1,4 +1,5 @@
 /** The verdict table, case by case: lines of a console and the signal that follows them give an exit reason. */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExitReason } from '../../src/machine/exit-reason.ts';
 import { type Signal, Verdict, type VerdictOptions, verdictTable } from '../../src/machine/verdict.ts';
@@ -126,6 +127,28 @@ describe('lines and the signal after them', () => {
     const reason = judge(lines, signal);
     expect([reason.kind, reason.code]).toEqual([kind, code]);
     expect(reason.detail).not.toBe('');
+  });
+});
+
+describe('whatever is said', () => {
+  const words = ['reboot: System halted', 'reboot: Restarting system', 'verdict: success', 'verdict: failure 2', PANIC];
+  const line = fc.oneof(fc.constantFrom(...words, 'Test result: SUCCESS', 'Test result: ERROR', ''), fc.string());
+  const signals = [halt, sleep, reset, triple, timeout, limit, loop, killed, unbuilt, exit(0), exit(0x10), exit(7)];
+
+  it('no end is better than the worst that was seen, and only a good end of a good guest is 0', () => {
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 6 }), fc.constantFrom(...signals), (lines, signal) => {
+        const { code } = judge(lines, signal);
+        const worst = lines.includes(PANIC) ? 4 : lines.some((l) => /^(verdict: f|Test result: E)/.test(l)) ? 1 : 0;
+        if (worst === 4) expect(code).toBe(4);
+        else if (worst === 1) expect([1, 4, 6]).toContain(code);
+        if (code !== 0) return;
+        expect(['halt', 'reset', 'triple-fault', 'debug-exit']).toContain(signal.kind);
+        if (signal.kind !== 'debug-exit')
+          expect(lines.some((l) => /^(reboot: |verdict: s|Test result: S)/.test(l))).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 
