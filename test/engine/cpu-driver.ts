@@ -46,6 +46,9 @@ export interface CpuDriver {
   /** Executes exactly one instruction, a REP to its end, and returns the exception that it raised, before delivery:
    * registers are then as the CPU would push them (rip at the instruction for a fault, behind it for #BP and #OF). */
   step(): CpuFault | undefined;
+  /** Runs on as fast as this CPU can (blocks, fusion, lazy flags) until an exception is raised, which it returns as `step`
+   * does; undefined after `limit` instructions without one. */
+  run(limit: number): CpuFault | undefined;
   gpr(): bigint[];
   rip(): bigint;
   rflags(): bigint;

@@ -7,6 +7,8 @@
 import { Decoder, Formatter, FormatterSyntax } from 'iced-x86';
 import { hex } from '../../src/base/numbers.ts';
 import { GPR_NAMES } from '../../src/x86/vcpu-state.ts';
+import type { CpuStart } from '../engine/cpu-driver.ts';
+import type { Sequence } from './sequences.ts';
 import type { Case } from './states.ts';
 import type { Outcome } from './vectors.ts';
 
@@ -14,6 +16,8 @@ import type { Outcome } from './vectors.ts';
 const COMPARED_FLAGS = 0x24_7fd5n;
 const USER_END = 0x7fff_ffff_f000n;
 const PRESENT = 1;
+
+const SEGMENTS = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const;
 
 type Fault = NonNullable<Outcome['fault']>;
 
@@ -41,12 +45,30 @@ const flagText = (flags: bigint, among: bigint): string =>
 
 /** One line for each thing that differs; empty when the two agree. */
 export function differences(c: Case, expected: Outcome, actual: Outcome): string[] {
+  const isFaulted = expected.fault !== undefined;
+  const undefinedFlags = isFaulted ? 0 : c.undefinedFlags;
+  return outcomeDifferences(c.start, expected, actual, undefinedFlags, !(c.form.row.partial && isFaulted));
+}
+
+/** The same for a program: its flags may be undefined where it faults. */
+export function programDifferences(c: Sequence, expected: Outcome, actual: Outcome): string[] {
+  const undefinedFlags = c.undefinedAt.get(Number(expected.rip)) ?? 0;
+  return outcomeDifferences(c.start, expected, actual, undefinedFlags, true);
+}
+
+function outcomeDifferences(
+  start: CpuStart,
+  expected: Outcome,
+  actual: Outcome,
+  undefinedFlags: number,
+  isMemoryCompared: boolean,
+): string[] {
   const lines: string[] = [];
   const differ = (what: string, e: string, a: string): void => {
     if (e !== a) lines.push(`${what}: expected ${e}, got ${a}`);
   };
   differ('exception', faultText(sanitized(expected.fault)), faultText(sanitized(actual.fault)));
-  const wide = c.start.mode === 64;
+  const wide = start.mode === 64;
   const count = wide ? 16 : 8;
   const half = (value: bigint): bigint => (wide ? value : value & 0xffff_ffffn);
   for (let i = 0; i < count; i++) {
@@ -54,21 +76,21 @@ export function differences(c: Case, expected: Outcome, actual: Outcome): string
       differ(GPR_NAMES[i], hex(half(expected.gpr[i])), hex(half(actual.gpr[i])));
   }
   if (expected.rip !== actual.rip) differ('rip', hex(expected.rip), hex(actual.rip));
-  const among = expected.fault ? COMPARED_FLAGS : COMPARED_FLAGS & ~BigInt(c.undefinedFlags);
+  const among = COMPARED_FLAGS & ~BigInt(undefinedFlags);
   const wrong = (expected.rflags ^ actual.rflags) & among;
   if (wrong) differ('rflags', flagText(expected.rflags, wrong), flagText(actual.rflags, wrong));
-  for (const name of ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const) {
+  for (const name of SEGMENTS) {
     if (expected.selectors[name] !== actual.selectors[name])
       differ(name, hex(expected.selectors[name]), hex(actual.selectors[name]));
   }
   // What loading a null selector does to a base differs between processors.
   for (const name of ['fs', 'gs'] as const) {
-    const isLoad = expected.selectors[name] !== c.start.segments[name].selector;
+    const isLoad = expected.selectors[name] !== start.segments[name].selector;
     if (!wide || (isLoad && (expected.selectors[name] & ~3) === 0)) continue;
     if (name === 'fs') differ('fs base', hex(expected.fsBase), hex(actual.fsBase));
     else differ('gs base', hex(expected.gsBase), hex(actual.gsBase));
   }
-  if (!(c.form.row.partial && expected.fault)) differ('memory', memoryText(expected), memoryText(actual));
+  if (isMemoryCompared) differ('memory', memoryText(expected), memoryText(actual));
   return lines;
 }
 
@@ -76,21 +98,21 @@ const memoryText = (o: Outcome): string =>
   o.memory.map(({ at, bytes }) => `[${hex(at)}]=${Buffer.from(bytes).toString('hex')}`).join(' ') || 'unchanged';
 
 /** The case as a reader needs it to follow by hand. */
-export function describeCase(c: Case, lines: readonly string[]): string {
+export function describeCase(c: Case | Sequence, lines: readonly string[]): string {
   const { start, bytes } = c;
   const { segments } = start;
   const size = start.mode === 64 ? 64 : segments.cs.attributes & 0x4000 ? 32 : 16;
   const count = start.mode === 64 ? 16 : 8;
   const registers = GPR_NAMES.slice(0, count).map((name, i) => `${name}=${hex(start.gpr[i])}`);
-  const segmentText = (['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const)
-    .map(
-      (n) =>
-        `${n}=${hex(segments[n].selector)}:${hex(segments[n].base)}+${hex(segments[n].limit)}/${hex(segments[n].attributes)}`,
-    )
-    .join(' ');
+  const segmentText = SEGMENTS.map(
+    (n) =>
+      `${n}=${hex(segments[n].selector)}:${hex(segments[n].base)}+${hex(segments[n].limit)}/${hex(segments[n].attributes)}`,
+  ).join(' ');
   const memory = start.memory.map(({ at, bytes: b }) => `[${hex(at)}]=${Buffer.from(b).toString('hex')}`).join(' ');
+  const name = 'form' in c ? c.form.id : `${start.mode}-bit sequence`;
   return [
-    `${c.form.id} #${c.index}: ${Buffer.from(bytes).toString('hex')} at ${hex(c.at)} (${size}-bit): ${disassemble(bytes, size, start.rip)}`,
+    `${name} #${c.index} (${size}-bit code)`,
+    ...disassemble(bytes, size, start.rip).map((line) => `    ${line}`),
     ...lines.map((line) => `  ${line}`),
     `  rip=${hex(start.rip)} rflags=${hex(start.rflags)} ${registers.join(' ')}`,
     `  ${segmentText}`,
@@ -98,12 +120,20 @@ export function describeCase(c: Case, lines: readonly string[]): string {
   ].join('\n');
 }
 
-function disassemble(bytes: Uint8Array, size: number, rip: bigint): string {
+function disassemble(bytes: Uint8Array, size: number, rip: bigint): string[] {
   const decoder = new Decoder(size, bytes, 0);
   decoder.ip = BigInt.asUintN(64, rip);
   const formatter = new Formatter(FormatterSyntax.Intel);
-  const instruction = decoder.decode();
-  const text = formatter.format(instruction);
-  for (const it of [instruction, formatter, decoder]) it.free();
-  return text;
+  const lines: string[] = [];
+  while (decoder.canDecode) {
+    const from = decoder.position;
+    const ip = decoder.ip;
+    const instruction = decoder.decode();
+    const code = Buffer.from(bytes.subarray(from, decoder.position)).toString('hex');
+    lines.push(`${hex(ip)}  ${code}  ${formatter.format(instruction)}`);
+    instruction.free();
+  }
+  formatter.free();
+  decoder.free();
+  return lines;
 }

@@ -3,10 +3,11 @@
  * Also proves the recording itself: it can be made again, and its codec loses nothing.   Next: test/oracle/undefined.ts. */
 import { Decoder, Mnemonic } from 'iced-x86';
 import { describe, expect, it } from 'vitest';
-import { describeCase, differences } from './compare.ts';
+import { describeCase, differences, programDifferences } from './compare.ts';
 import { formsOf } from './forms.ts';
 import { noOracleHere, runNatively } from './native.ts';
-import { type Case, casesOf } from './states.ts';
+import { sequencesOf } from './sequences.ts';
+import { blockOf, type Case } from './states.ts';
 import { NOT_TRIED, UNDEFINED } from './undefined.ts';
 import { Vectors } from './vectors.ts';
 
@@ -28,20 +29,34 @@ const STRIDE = 3;
 describe(`the recorded outcomes on this host${skipped}`, () => {
   for (const mode of [64, 32] as const) {
     it.skipIf(reason !== undefined)(`are what its CPU does in ${mode}-bit code, apart from what is undefined`, () => {
-      const vectors = new Vectors(mode);
-      const forms = formsOf(mode).filter((_, i) => i % STRIDE === 0);
-      const blocks = forms.map((form) => ({ form, cases: casesOf(form) }));
-      const actual = runNatively(blocks.flatMap((b) => b.cases));
+      const vectors = new Vectors(`${mode}`);
+      const blocks = formsOf(mode)
+        .filter((_, i) => i % STRIDE === 0)
+        .map(blockOf);
+      const actual = runNatively(
+        blocks.flatMap((b) => b.cases),
+        'instructions',
+      );
       let at = 0;
       const failures: string[] = [];
-      for (const { form, cases } of blocks) {
-        const expected = vectors.outcomes(form, cases);
-        if (typeof expected === 'string') throw new Error(expected);
-        cases.forEach((c, i) => {
+      for (const block of blocks) {
+        const expected = vectors.outcomes(block);
+        block.cases.forEach((c, i) => {
           const lines = differences(c, expected[i], actual[at++]);
           if (lines.length > 0) failures.push(describeCase(c, lines));
         });
       }
+      expect(failures.slice(0, 5)).toEqual([]);
+    });
+
+    it.skipIf(reason !== undefined)(`are what its CPU does with ${mode}-bit sequences`, () => {
+      const cases = sequencesOf(mode);
+      const expected = new Vectors(`sequences-${mode}`).outcomes({ id: 'sequences', cases });
+      const actual = runNatively(cases, 'programs');
+      const failures = cases.flatMap((c, i) => {
+        const lines = programDifferences(c, expected[i], actual[i]);
+        return lines.length > 0 ? [describeCase(c, lines)] : [];
+      });
       expect(failures.slice(0, 5)).toEqual([]);
     });
   }
@@ -51,11 +66,10 @@ describe('the recorded states', () => {
   it('raise every exception that user code can raise, and mostly complete', () => {
     const seen = new Map<number | undefined, number>();
     for (const mode of [64, 32] as const) {
-      const vectors = new Vectors(mode);
+      const vectors = new Vectors(`${mode}`);
       for (const form of formsOf(mode)) {
-        const outcomes = vectors.outcomes(form, casesOf(form));
-        if (typeof outcomes === 'string') throw new Error(outcomes);
-        for (const { fault } of outcomes) seen.set(fault?.vector, (seen.get(fault?.vector) ?? 0) + 1);
+        for (const { fault } of vectors.outcomes(blockOf(form)))
+          seen.set(fault?.vector, (seen.get(fault?.vector) ?? 0) + 1);
       }
     }
     const vectorsSeen = [...seen.keys()].filter((v) => v !== undefined).sort((a, b) => a - b);
@@ -70,10 +84,26 @@ describe('the recorded states', () => {
     for (const form of [...formsOf(64), ...formsOf(32)]) {
       const [name] = form.row.name.split(' ');
       const names = [name, ...(also[name]?.split(' ') ?? [])];
-      const seen = casesOf(form).map(mnemonic);
+      const seen = blockOf(form).cases.map(mnemonic);
       if (!seen.some((m) => names.some((n) => m.startsWith(n)))) wrong.push(`${form.id}: ${[...new Set(seen)]}`);
     }
     expect(wrong).toEqual([]);
+  });
+
+  it('end a sequence in a fault of its own or in its last HLT, where the generator says so', () => {
+    for (const mode of [64, 32] as const) {
+      const cases = sequencesOf(mode);
+      const outcomes = new Vectors(`sequences-${mode}`).outcomes({ id: 'sequences', cases });
+      const seen = new Map<number, number>();
+      outcomes.forEach(({ fault, rip }, i) => {
+        expect(cases[i].undefinedAt.has(Number(rip)), describeCase(cases[i], [`ended at ${rip.toString(16)}`])).toBe(
+          true,
+        );
+        seen.set(fault?.vector ?? -1, (seen.get(fault?.vector ?? -1) ?? 0) + 1);
+      });
+      expect([...seen.keys()].sort((a, b) => a - b)).toEqual([0, 6, 13, 14]);
+      expect(seen.get(13)).toBeGreaterThan(cases.length / 2);
+    }
   });
 
   it('mask undefined flags only for instructions that are recorded', () => {

@@ -8,8 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LDT, PAGES } from './sandbox.ts';
-import type { Case } from './states.ts';
-import type { Outcome } from './vectors.ts';
+import type { Outcome, Recorded } from './vectors.ts';
 
 /** Why the harness cannot run here, or undefined when it can. */
 export function noOracleHere(): string | undefined {
@@ -22,8 +21,8 @@ export function noOracleHere(): string | undefined {
   return undefined;
 }
 
-/** Runs the cases on this machine's CPU. */
-export function runNatively(cases: readonly Case[]): Outcome[] {
+/** Runs the cases on this machine's CPU: single instructions, or programs, which always end in an exception. */
+export function runNatively(cases: readonly Recorded[], what: 'instructions' | 'programs'): Outcome[] {
   const folder = mkdtempSync(join(tmpdir(), 'zeropage-oracle-'));
   try {
     const harness = join(folder, 'harness');
@@ -32,7 +31,7 @@ export function runNatively(cases: readonly Case[]): Outcome[] {
     execFileSync('gcc', [...flags, '-o', harness, source], { stdio: ['ignore', 'inherit', 'inherit'] });
     writeFileSync(join(folder, 'in'), inputOf(cases));
     execFileSync(harness, [join(folder, 'in'), join(folder, 'out')], { stdio: ['ignore', 'inherit', 'inherit'] });
-    return outcomesOf(readFileSync(join(folder, 'out')), cases);
+    return outcomesOf(readFileSync(join(folder, 'out')), cases, what);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -61,7 +60,7 @@ class Writer {
 }
 
 /** The structures of harness.c, in order. */
-function inputOf(cases: readonly Case[]): Uint8Array {
+function inputOf(cases: readonly Recorded[]): Uint8Array {
   const w = new Writer();
   for (const n of [PAGES.length, LDT.length, cases.length]) w.u32(n);
   for (const page of PAGES) {
@@ -96,7 +95,7 @@ const WITH_ERROR = new Set([8, 10, 11, 12, 13, PAGE_FAULT, 17]);
 /** #DB, #BP and #OF report behind their instruction, and no filler raises them. */
 const TRAPS = new Set([1, 3, 4]);
 
-function outcomesOf(raw: Buffer, cases: readonly Case[]): Outcome[] {
+function outcomesOf(raw: Buffer, cases: readonly Recorded[], what: string): Outcome[] {
   let at = 0;
   const next = (bytes: number): number => {
     at += bytes;
@@ -118,7 +117,8 @@ function outcomesOf(raw: Buffer, cases: readonly Case[]): Outcome[] {
       const start = next(length);
       return { at: from, bytes: Uint8Array.from(raw.subarray(start, start + length)) };
     });
-    const isCompleted = rip !== start.rip && !TRAPS.has(vector);
+    // Past its instruction, what happened is the filler's affair.
+    const isCompleted = what === 'instructions' && rip !== start.rip && !TRAPS.has(vector);
     const fault = isCompleted
       ? undefined
       : {

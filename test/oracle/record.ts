@@ -1,15 +1,16 @@
-/** record: runs every form on this machine's CPU and writes test/oracle/vectors.
+/** record: runs every form and sequence on this machine's CPU and writes test/oracle/vectors.
  *
  * `npx tsx test/oracle/record.ts` needs gcc on x86-64 Linux and takes a minute; the result is committed. With
  * `--undefined` it prints what the comparison leaves out, and what is never tried.   May not: run in `npm test`.
  * Next: test/oracle/host.test.ts. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { formsOf, STATES } from './forms.ts';
+import { formsOf } from './forms.ts';
 import { noOracleHere, runNatively } from './native.ts';
-import { casesOf } from './states.ts';
+import { sequencesOf } from './sequences.ts';
+import { blockOf } from './states.ts';
 import { NOT_TRIED, UNDEFINED } from './undefined.ts';
-import { encodeVectors, vectorFile } from './vectors.ts';
+import { type Block, encodeVectors, type FileName, vectorFile } from './vectors.ts';
 
 function printUndefined(): void {
   console.log('Undefined flags, left out of the comparison:');
@@ -20,15 +21,21 @@ function printUndefined(): void {
   for (const line of NOT_TRIED) console.log(`  ${line}`);
 }
 
-function record(mode: 64 | 32): void {
-  const blocks = formsOf(mode).map((form) => ({ form, cases: casesOf(form) }));
-  const outcomes = runNatively(blocks.flatMap(({ cases }) => cases));
-  const file = encodeVectors(
-    blocks.map((block, i) => ({ ...block, outcomes: outcomes.slice(i * STATES, (i + 1) * STATES) })),
+function record(name: FileName, blocks: Block[], what: 'instructions' | 'programs'): void {
+  const outcomes = runNatively(
+    blocks.flatMap(({ cases }) => cases),
+    what,
   );
-  mkdirSync(dirname(vectorFile(mode)), { recursive: true });
-  writeFileSync(vectorFile(mode), file);
-  console.log(`${mode}-bit: ${blocks.length} forms, ${outcomes.length} states, ${file.length} bytes`);
+  let from = 0;
+  const file = encodeVectors(
+    blocks.map((block) => {
+      from += block.cases.length;
+      return { ...block, outcomes: outcomes.slice(from - block.cases.length, from) };
+    }),
+  );
+  mkdirSync(dirname(vectorFile(name)), { recursive: true });
+  writeFileSync(vectorFile(name), file);
+  console.log(`${name}: ${blocks.length} blocks, ${outcomes.length} states, ${file.length} bytes`);
 }
 
 const reason = noOracleHere();
@@ -37,6 +44,8 @@ else if (reason) {
   console.error(`cannot record: ${reason}`);
   process.exitCode = 1;
 } else {
-  record(64);
-  record(32);
+  for (const mode of [64, 32] as const) {
+    record(`${mode}`, formsOf(mode).map(blockOf), 'instructions');
+    record(`sequences-${mode}`, [{ id: 'sequences', cases: sequencesOf(mode) }], 'programs');
+  }
 }

@@ -9,6 +9,7 @@ import type { CpuDriver } from '../engine/cpu-driver.ts';
 import { describeCase } from './compare.ts';
 import { type Form, formsOf, STATES } from './forms.ts';
 import { type Failure, Replay } from './replay.ts';
+import { SEQUENCES } from './sequences.ts';
 import { Vectors } from './vectors.ts';
 
 /** At most so many states are printed for a mnemonic. */
@@ -27,8 +28,8 @@ function byName(forms: Form[]): [string, Form[]][] {
 
 for (const mode of [64, 32] as const) {
   describe(`recorded ${mode}-bit instructions${skipped}`, () => {
-    const vectors = new Vectors(mode);
-    const replay = driverModule && new Replay(driverModule.interpreterDriver(), vectors);
+    const vectors = new Vectors(`${mode}`);
+    const replay = driverModule && new Replay(driverModule.interpreterDriver());
 
     it('are at least 400 forms of 50 states, and the recording has no form that the table lacks', () => {
       const ids = formsOf(mode).map((form) => form.id);
@@ -40,8 +41,15 @@ for (const mode of [64, 32] as const) {
 
     for (const [name, forms] of byName(formsOf(mode))) {
       it.skipIf(!replay)(`${name} does what the host did in ${forms.length * STATES} states`, () => {
-        const failures = forms.flatMap((form) => (replay as Replay).run(form));
+        const failures = forms.flatMap((form) => (replay as Replay).form(form, vectors));
         if (failures.length > 0) expect.fail(summary(failures, forms.length * STATES));
+      });
+    }
+
+    for (const how of ['run', 'step'] as const) {
+      it.skipIf(!replay)(`${how === 'run' ? 'run in blocks' : 'run one at a time'}, end as on the host`, () => {
+        const failures = (replay as Replay).sequences(mode, new Vectors(`sequences-${mode}`), how);
+        if (failures.length > 0) expect.fail(summary(failures, SEQUENCES[mode]));
       });
     }
   });

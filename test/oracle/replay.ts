@@ -2,14 +2,19 @@
  *
  * The same loop serves every driver. Memory is put back between cases by writing only what a case touched.
  * May not: know which engine is behind the driver.   Next: test/oracle/replay.test.ts. */
+
+import { hex } from '../../src/base/numbers.ts';
 import type { CpuDriver } from '../engine/cpu-driver.ts';
-import { differences } from './compare.ts';
+import { differences, programDifferences } from './compare.ts';
 import type { Form } from './forms.ts';
 import { PAGES, segmentOf, WORLD } from './sandbox.ts';
-import { type Case, casesOf } from './states.ts';
-import type { Outcome, Vectors } from './vectors.ts';
+import { type Sequence, sequencesOf } from './sequences.ts';
+import { blockOf, type Case } from './states.ts';
+import type { Outcome, Recorded, Vectors } from './vectors.ts';
 
-export type Failure = { case: Case; lines: string[] };
+export type Failure = { case: Case | Sequence; lines: string[] };
+
+const SEGMENTS = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const;
 
 type Change = { at: number; bytes: Uint8Array };
 
@@ -19,7 +24,7 @@ class Memory {
   #dirty: { at: number; length: number }[] = [];
 
   /** The writes that bring memory into the state of this case. */
-  prepare(c: Case): Change[] {
+  prepare(c: Recorded): Change[] {
     const writes = this.#dirty.map(({ at, length }) => ({ at, bytes: this.#pristine(at, length) }));
     writes.push(...c.start.memory);
     for (const { at, bytes } of writes) this.#write(at, bytes);
@@ -65,65 +70,80 @@ class Memory {
   }
 }
 
+/** No program of the oracle is longer. */
+const LIMIT = 10_000;
+
 export class Replay {
   readonly #driver: CpuDriver;
-  readonly #vectors: Vectors;
   readonly #memory = new Memory();
 
-  constructor(driver: CpuDriver, vectors: Vectors) {
+  constructor(driver: CpuDriver) {
     this.#driver = driver;
-    this.#vectors = vectors;
     driver.enter(WORLD);
   }
 
-  /** Runs all states of a form. Throws when the recording does not fit the form. */
-  run(form: Form): Failure[] {
-    const cases = casesOf(form);
-    const outcomes = this.#vectors.outcomes(form, cases);
-    if (typeof outcomes === 'string') throw new Error(outcomes);
-    const failures: Failure[] = [];
-    cases.forEach((c, i) => {
-      const lines = this.#one(c, outcomes[i]);
-      if (lines.length > 0) failures.push({ case: c, lines });
+  /** Runs all states of a form. */
+  form(form: Form, vectors: Vectors): Failure[] {
+    const block = blockOf(form);
+    const outcomes = vectors.outcomes(block);
+    return block.cases.flatMap((c, i) => {
+      const actual = this.#run(c, (driver) => driver.step());
+      const lines = typeof actual === 'string' ? [actual] : differences(c, outcomes[i], actual);
+      if (typeof actual !== 'string' && c.start.mode === 32) lines.push(...this.#wrongBases());
+      return lines.length > 0 ? [{ case: c, lines }] : [];
     });
-    return failures;
   }
 
-  #one(c: Case, expected: Outcome): string[] {
+  /** Runs all sequences of a mode to their fault, at full speed or instruction by instruction. */
+  sequences(mode: 64 | 32, vectors: Vectors, how: 'run' | 'step'): Failure[] {
+    const cases = sequencesOf(mode);
+    const outcomes = vectors.outcomes({ id: 'sequences', cases });
+    return cases.flatMap((c, i) => {
+      const actual = this.#run(c, (driver) => {
+        if (how === 'run') return driver.run(LIMIT);
+        for (let n = 0; n < LIMIT; n++) {
+          const fault = driver.step();
+          if (fault) return fault;
+        }
+        return undefined;
+      });
+      const lines = typeof actual === 'string' ? [actual] : programDifferences(c, outcomes[i], actual);
+      return lines.length > 0 ? [{ case: c, lines }] : [];
+    });
+  }
+
+  /** What came of a first state, or why it stopped. */
+  #run(c: Recorded, go: (driver: CpuDriver) => Outcome['fault']): Outcome | string {
     const driver = this.#driver;
     driver.load({ ...c.start, memory: this.#memory.prepare(c) });
     let fault: Outcome['fault'];
     let stopped: string | undefined;
     try {
-      fault = driver.step();
+      fault = go(driver);
     } catch (error) {
       stopped = `the driver threw ${error instanceof Error ? error.message.split('\n')[0] : error}`;
     }
     const memory = this.#memory.changes(driver);
-    if (stopped) return [stopped];
-    const [cs, ss, ds, es, fs, gs] = (['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const).map((n) => driver.segment(n));
-    const actual: Outcome = {
+    if (stopped) return stopped;
+    const [cs, ss, ds, es, fs, gs] = SEGMENTS.map((name) => driver.segment(name).selector);
+    return {
       gpr: driver.gpr(),
       rip: driver.rip(),
       rflags: driver.rflags(),
       fault,
-      selectors: {
-        cs: cs.selector, ss: ss.selector, ds: ds.selector, es: es.selector, fs: fs.selector, gs: gs.selector,
-      }, // biome-ignore format: short
-      fsBase: fs.base,
-      gsBase: gs.base,
+      selectors: { cs, ss, ds, es, fs, gs },
+      fsBase: driver.segment('fs').base,
+      gsBase: driver.segment('gs').base,
       memory,
     };
-    const lines = differences(c, expected, actual);
-    // The harness cannot read hidden bases in 32-bit code, but the descriptor says what they must be.
-    if (c.start.mode === 32) {
-      for (const [name, segment] of Object.entries({ cs, ss, ds, es, fs, gs })) {
-        if ((segment.selector & ~3) === 0) continue;
-        const { base } = segmentOf(segment.selector);
-        if (segment.base !== base)
-          lines.push(`${name} base: expected ${base.toString(16)}, got ${segment.base.toString(16)}`);
-      }
-    }
-    return lines;
+  }
+
+  /** The harness cannot read hidden bases in 32-bit code, but the descriptor says what they must be. */
+  #wrongBases(): string[] {
+    return SEGMENTS.flatMap((name) => {
+      const { selector, base } = this.#driver.segment(name);
+      const expected = (selector & ~3) === 0 ? base : segmentOf(selector).base;
+      return base === expected ? [] : [`${name} base: expected ${hex(expected)}, got ${hex(base)}`];
+    });
   }
 }

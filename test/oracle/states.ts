@@ -12,17 +12,23 @@ import { Random } from './random.ts';
 import * as box from './sandbox.ts';
 import { SETUPS, type Setup } from './setups.ts';
 import { undefinedFlags } from './undefined.ts';
+import type { Recorded } from './vectors.ts';
 
-export type Case = {
+export type Case = Recorded & {
   form: Form;
   index: number;
-  /** The instruction, and the linear address of its first byte. */
-  bytes: Uint8Array;
+  /** The linear address of the instruction's first byte. */
   at: number;
-  start: CpuStart;
   /** Flags without a defined value if it completes. */
   undefinedFlags: number;
 };
+
+/** A form's states, as the block under which they are recorded. */
+export const blockOf = (form: Form): { id: string; form: Form; cases: Case[] } => ({
+  id: form.id,
+  form,
+  cases: casesOf(form),
+});
 
 export const casesOf = (form: Form): Case[] => Array.from({ length: STATES }, (_, i) => new Builder(form, i).build());
 

@@ -1,14 +1,13 @@
 /** Vectors: what the host did, kept in a few hundred kilobytes.
  *
- * A file holds one mode: for each form its name, a checksum of its cases as they are generated (states.ts makes them
- * again; a file that no longer fits says so), and for each case only what changed. Values are kept as differences where
+ * A file holds blocks: a name (of a form), a checksum of its cases as they are generated (states.ts makes them again; a
+ * file that no longer fits says so), and for each case only what changed. Values are kept as differences where
  * that is shorter. The whole is compressed with Brotli. May not: hold inputs.   Next: test/oracle/compare.ts. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, brotliDecompressSync, constants } from 'node:zlib';
-import { type Form, STATES } from './forms.ts';
+import type { CpuStart } from '../engine/cpu-driver.ts';
 import { DATA } from './sandbox.ts';
-import type { Case } from './states.ts';
 
 const SEGMENT_ORDER = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const;
 
@@ -26,14 +25,21 @@ export type Outcome = {
   memory: { at: number; bytes: Uint8Array }[];
 };
 
-export const vectorFile = (mode: 64 | 32): string => fileURLToPath(new URL(`vectors/${mode}.bin.br`, import.meta.url));
+/** What is recorded: a first state, and the instructions that run from it. */
+export type Recorded = { start: CpuStart; bytes: Uint8Array };
+
+/** Recorded states under one name; `vectors/64.bin.br` has a block for each form. */
+export type Block = { id: string; cases: readonly Recorded[] };
+
+export type FileName = '64' | '32' | 'sequences-64' | 'sequences-32';
+export const vectorFile = (name: FileName): string => fileURLToPath(new URL(`vectors/${name}.bin.br`, import.meta.url));
 
 const MAGIC = 'zeropage vectors 1\n';
 /** Of the file after decompression; the real ones have a few megabytes. */
 const MOST = 64 * 1024 * 1024;
 
 /** FNV-1a over everything that defines the cases of a form. */
-export function checksum(cases: readonly Case[]): number {
+export function checksum(cases: readonly Recorded[]): number {
   let h = 0x811c9dc5;
   const add = (word: number): void => {
     h = Math.imul(h ^ word, 0x01000193);
@@ -54,15 +60,14 @@ export function checksum(cases: readonly Case[]): number {
   return h >>> 0;
 }
 
-export function encodeVectors(
-  blocks: readonly { form: Form; cases: readonly Case[]; outcomes: readonly Outcome[] }[],
-): Uint8Array {
+export function encodeVectors(blocks: readonly (Block & { outcomes: readonly Outcome[] })[]): Uint8Array {
   const out = new Out();
   out.text(MAGIC);
   out.number(blocks.length);
-  for (const { form, cases, outcomes } of blocks) {
-    out.text(form.id);
+  for (const { id, cases, outcomes } of blocks) {
+    out.text(id);
     out.number(checksum(cases));
+    out.number(cases.length);
     outcomes.forEach((outcome, i) => {
       writeOutcome(out, cases[i], outcome);
     });
@@ -71,19 +76,20 @@ export function encodeVectors(
   return brotliCompressSync(out.bytes(), { params });
 }
 
-/** The recorded outcomes of a mode by the form's name. */
+/** The recorded outcomes of a file, block by block. */
 export class Vectors {
   readonly #in: In;
   readonly #at = new Map<string, { at: number; checksum: number }>();
 
-  constructor(mode: 64 | 32) {
-    this.#in = new In(brotliDecompressSync(readFileSync(vectorFile(mode)), { maxOutputLength: MOST }));
-    if (this.#in.text() !== MAGIC) throw new Error(`${vectorFile(mode)} is no file of vectors`);
+  constructor(name: FileName) {
+    this.#in = new In(brotliDecompressSync(readFileSync(vectorFile(name)), { maxOutputLength: MOST }));
+    if (this.#in.text() !== MAGIC) throw new Error(`${vectorFile(name)} is no file of vectors`);
     for (let n = this.#in.number(); n > 0; n--) {
       const id = this.#in.text();
       const sum = this.#in.number();
+      const states = this.#in.number();
       this.#at.set(id, { at: this.#in.at, checksum: sum });
-      for (let i = 0; i < STATES; i++) skipOutcome(this.#in);
+      for (let i = 0; i < states; i++) skipOutcome(this.#in);
     }
   }
 
@@ -91,11 +97,11 @@ export class Vectors {
     return [...this.#at.keys()];
   }
 
-  /** The outcomes of a form's cases, or why there are none. */
-  outcomes(form: Form, cases: readonly Case[]): Outcome[] | string {
-    const found = this.#at.get(form.id);
-    if (!found) return `${form.id} was never recorded: run test/oracle/record.ts on a machine with gcc`;
-    if (found.checksum !== checksum(cases)) return `${form.id} was recorded from other states: record it again`;
+  /** The outcomes of a block. Throws, and says so, when it was not recorded from these states. */
+  outcomes({ id, cases }: Block): Outcome[] {
+    const found = this.#at.get(id);
+    if (!found) throw new Error(`${id} was never recorded: run test/oracle/record.ts on a machine with gcc`);
+    if (found.checksum !== checksum(cases)) throw new Error(`${id} was recorded from other states: record it again`);
     this.#in.at = found.at;
     return cases.map((c) => readOutcome(this.#in, c));
   }
@@ -108,7 +114,7 @@ const BASES = 8;
 const FLAGS = 16;
 const RIP = 32;
 
-function writeOutcome(out: Out, { start, bytes }: Case, o: Outcome): void {
+function writeOutcome(out: Out, { start, bytes }: Recorded, o: Outcome): void {
   const gpr = o.gpr.reduce((mask, value, i) => (value === start.gpr[i] ? mask : mask | (1 << i)), 0);
   const selectors = SEGMENT_ORDER.map((name) => o.selectors[name] !== start.segments[name].selector);
   const hasBase = o.fsBase !== start.segments.fs.base || o.gsBase !== start.segments.gs.base;
@@ -144,7 +150,7 @@ function writeOutcome(out: Out, { start, bytes }: Case, o: Outcome): void {
 
 const PAGE_FAULT = 14;
 
-function readOutcome(from: In, { start, bytes }: Case): Outcome {
+function readOutcome(from: In, { start, bytes }: Recorded): Outcome {
   const kind = from.byte();
   const changed = from.number();
   const gpr = start.gpr.map((value, i) => (changed & (1 << i) ? from.value(value) : value));
