@@ -33,7 +33,16 @@ describe('progress', () => {
   const lines = (terminal: boolean, times: number[]) => {
     let now = 0;
     let text = '';
-    const progress = new Progress({ write: (part) => (text += part), closed: false } as never, terminal, () => now);
+    const progress = new Progress(
+      {
+        write: (part: string) => {
+          text += part;
+        },
+        closed: false,
+      } as never,
+      terminal,
+      () => now,
+    );
     for (now of times) progress.update((seconds) => `${seconds} s`);
     progress.clear();
     return text;
