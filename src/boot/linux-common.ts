@@ -6,7 +6,7 @@
  * page by the decompressor, so a bzImage cannot do without the copy.
  * Follows: Linux Documentation/x86/boot.rst and zero-page.rst.   May not: choose registers.   Next: boot/linux32.ts. */
 import { assert, BootError } from '../base/errors.ts';
-import { alignUp, hex, MiB } from '../base/numbers.ts';
+import { alignUp, hex } from '../base/numbers.ts';
 import { protocolName } from '../image/bzimage.ts';
 import type { BzImage, ElfImage } from '../image/kernel-image.ts';
 import { BootParams } from '../layout/boot-params.ts';
@@ -87,13 +87,11 @@ function loadBzImage({ load, memoryMap }: PlanRequest, image: BzImage): LinuxLoa
   if (relocatable && !(alignment > 0 && (alignment & (alignment - 1)) === 0)) {
     throw refuse('kernel_alignment (0x230)', `${hex(alignment)} is not a power of two`, 'take an undamaged kernel');
   }
-  if (preferred < BigInt(HIGH_RAM) || preferred >= BigInt(ramEnd(memoryMap))) {
+  if (preferred < BigInt(HIGH_RAM) || preferred >= 1n << 32n) {
     throw refuse(
       'pref_address (0x258)',
-      `${hex(preferred)} is not between 1 MiB and the end of RAM`,
-      preferred < BigInt(HIGH_RAM)
-        ? 'take an undamaged kernel'
-        : roomFor(memoryMap, Math.min(Number(preferred) + MiB, 2 ** 52)),
+      `${hex(preferred)} is not between 1 MiB and 4 GiB`,
+      'take an undamaged kernel',
     );
   }
   const start = load ?? Number(preferred);
