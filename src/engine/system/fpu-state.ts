@@ -1,0 +1,348 @@
+/** The x87 and SSE state as a whole: initialised, saved, restored. No arithmetic.
+ *
+ * The state is a 512-byte FXSAVE image at STATE.FXSAVE in the 64-bit layout: ST(i) at 32 + 16 i counted from TOP, XMMi
+ * at 160 + 16 i, the tag byte with one bit per physical register (1: not empty). FNSAVE and FNSTENV spell the same
+ * things in their older layouts, with two tag bits per register that follow from the values.
+ * Follows: SDM Vol. 1, 8.1, 10.5; Vol. 2, FXSAVE, FXRSTOR, FSAVE, FSTENV, LDMXCSR; Vol. 3, 2.5 (EM, TS, MP, NE).
+ * Where hardware leaves room: without CR4.OSFXSR, FXSAVE and FXRSTOR pass MXCSR and XMM by; EMMS works on models that do
+ * not show MMX, because Linux uses it on every AMD of this family.
+ * Known gap: x87 errors with CR0.NE clear (IRQ 13) end the run by name.
+ * May not: calculate.   Next: engine/system/syscall.ts. */
+import { CR0, CR4, VECTOR } from '../../x86/constants.ts';
+import { ACCESS, type CpuCore, type HelperInsn, Unbuilt } from '../core.ts';
+import type { CpuState } from '../cpu-state.ts';
+import { STATE } from '../state.ts';
+import { fault, RAX } from './system-core.ts';
+
+/** Offsets in the image. */
+const IMAGE = { FCW: 0, FSW: 2, FTW: 4, FOP: 6, FIP: 8, FCS: 12, FDP: 16, FDS: 20, MXCSR: 24, MXCSR_MASK: 28 } as const;
+const ST = 32;
+const XMM = 160;
+const IMAGE_BYTES = 512;
+const FCW_RESET = 0x37f;
+const MXCSR_RESET = 0x1f80;
+/** Bits of MXCSR that may be set. */
+export const MXCSR_MASK = 0xffff;
+
+const FSW = { ES: 1 << 7, B: 1 << 15, EXCEPTIONS: 0x3f, TOP: 7 << 11, TOP_SHIFT: 11 } as const;
+
+// ---- The image, field by field
+
+const get16 = (state: CpuState, field: number) => state.view.getUint16(STATE.FXSAVE + field, true);
+const set16 = (state: CpuState, field: number, value: number) =>
+  state.view.setUint16(STATE.FXSAVE + field, value, true);
+const get32 = (state: CpuState, field: number) => state.view.getUint32(STATE.FXSAVE + field, true);
+const set32 = (state: CpuState, field: number, value: number) =>
+  state.view.setUint32(STATE.FXSAVE + field, value, true);
+const top = (state: CpuState) => (get16(state, IMAGE.FSW) >> FSW.TOP_SHIFT) & 7;
+
+/** Bit 6 is always set; bits 7 and 13-15 never. */
+const controlWord = (value: number) => (value & 0x1f3f) | 0x40;
+
+/** ES and B say whether an exception is pending that the control word does not mask. */
+function summarise(state: CpuState): void {
+  const status = get16(state, IMAGE.FSW);
+  const unmasked = (status & ~get16(state, IMAGE.FCW) & FSW.EXCEPTIONS) !== 0;
+  set16(state, IMAGE.FSW, (status & ~(FSW.ES | FSW.B)) | (unmasked ? FSW.ES | FSW.B : 0));
+}
+
+/** The state at reset as every loader here promises it. */
+export function resetFpu(state: CpuState): void {
+  state.bytes.fill(0, STATE.FXSAVE, STATE.FXSAVE + IMAGE_BYTES);
+  set16(state, IMAGE.FCW, FCW_RESET);
+  set32(state, IMAGE.MXCSR, MXCSR_RESET);
+  set32(state, IMAGE.MXCSR_MASK, MXCSR_MASK);
+}
+
+/** FNINIT: every register keeps its value but counts as empty, and TOP returns to 0. */
+function initialise(state: CpuState): void {
+  rotate(state, top(state), 0);
+  state.bytes.fill(0, STATE.FXSAVE, STATE.FXSAVE + IMAGE.MXCSR);
+  set16(state, IMAGE.FCW, FCW_RESET);
+}
+
+// ---- Who may touch it
+
+const cr0 = (core: CpuCore) => core.state.view.getUint32(STATE.CR0, true);
+const cr4 = (core: CpuCore) => core.state.view.getUint32(STATE.CR4, true);
+
+/** x87 instructions: #NM while the FPU is emulated or belongs to another task. */
+function needX87(core: CpuCore): void {
+  if ((cr0(core) & (CR0.EM | CR0.TS)) !== 0) fault(VECTOR.NM);
+}
+/** Those that wait also take the pending error of an earlier one. */
+function needQuietX87(core: CpuCore): void {
+  needX87(core);
+  takePendingError(core);
+}
+function takePendingError(core: CpuCore): void {
+  if ((get16(core.state, IMAGE.FSW) & FSW.ES) === 0) return;
+  if ((cr0(core) & CR0.NE) === 0) {
+    throw new Unbuilt('x87 errors reported by IRQ 13 (CR0.NE clear)', 'src/engine/system/fpu-state.ts');
+  }
+  fault(VECTOR.MF);
+}
+/** FXSAVE, FXRSTOR, EMMS: emulation does not cover them. */
+function needMedia(core: CpuCore): void {
+  if ((cr0(core) & CR0.EM) !== 0) fault(VECTOR.UD);
+  if ((cr0(core) & CR0.TS) !== 0) fault(VECTOR.NM);
+}
+function needSse(core: CpuCore): void {
+  if ((cr4(core) & CR4.OSFXSR) === 0) fault(VECTOR.UD);
+  needMedia(core);
+}
+
+// ---- FXSAVE and FXRSTOR
+
+const usesSse = (core: CpuCore) => (cr4(core) & CR4.OSFXSR) !== 0;
+const savedBytes = (core: CpuCore) => (usesSse(core) ? XMM + 16 * (core.state.is64 ? 16 : 8) : XMM);
+
+function fxArea(core: CpuCore, insn: HelperInsn, write: boolean): bigint {
+  needMedia(core);
+  const address = core.linear(insn.segment, insn.offset(), IMAGE_BYTES, write);
+  if ((address & 15n) !== 0n) fault(VECTOR.GP, 0);
+  core.probeLinear(address, IMAGE_BYTES, write ? ACCESS.WRITE : ACCESS.READ);
+  return address;
+}
+
+function fxsave(core: CpuCore, insn: HelperInsn): void {
+  const address = fxArea(core, insn, true);
+  const { state } = core;
+  const wide = insn.operandSize === 8;
+  const image = state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + IMAGE_BYTES);
+  // AMD saves the last instruction's opcode and pointers only while its exception is pending.
+  if ((get16(state, IMAGE.FSW) & FSW.ES) === 0) image.fill(0, IMAGE.FOP, IMAGE.MXCSR);
+  // The short form has 32-bit pointers and their selectors; two bytes behind each are reserved.
+  if (!wide) image.fill(0, IMAGE.FCS + 2, IMAGE.FDP).fill(0, IMAGE.FDS + 2, IMAGE.MXCSR);
+  const view = new DataView(image.buffer);
+  const end = savedBytes(core);
+  for (let at = 0; at < end; at += 8) {
+    if (at === IMAGE.MXCSR && !usesSse(core)) continue;
+    core.writeLinear(address + BigInt(at), 8, view.getBigUint64(at, true));
+  }
+}
+
+function fxrstor(core: CpuCore, insn: HelperInsn): void {
+  const address = fxArea(core, insn, false);
+  const { state } = core;
+  const image = new Uint8Array(IMAGE_BYTES);
+  const view = new DataView(image.buffer);
+  const end = savedBytes(core);
+  for (let at = 0; at < end; at += 8) view.setBigUint64(at, core.readLinear(address + BigInt(at), 8), true);
+  const sse = usesSse(core);
+  if (sse && (view.getUint32(IMAGE.MXCSR, true) & ~MXCSR_MASK) !== 0) fault(VECTOR.GP, 0);
+
+  if (insn.operandSize !== 8) image.fill(0, IMAGE.FCS + 2, IMAGE.FDP).fill(0, IMAGE.FDS + 2, IMAGE.MXCSR);
+  image[IMAGE.FTW + 1] = 0;
+  for (let i = 0; i < 8; i++) image.fill(0, ST + 16 * i + 10, ST + 16 * i + 16);
+  view.setUint16(IMAGE.FCW, controlWord(view.getUint16(IMAGE.FCW, true)), true);
+  view.setUint32(IMAGE.MXCSR_MASK, MXCSR_MASK, true);
+  if (!sse) view.setUint32(IMAGE.MXCSR, get32(state, IMAGE.MXCSR), true);
+  state.bytes.set(image.subarray(0, end), STATE.FXSAVE);
+  summarise(state);
+}
+
+// ---- The older layouts: environment (7 words) and the registers behind it
+
+/** Bytes of one word of the environment. */
+const wordOf = (insn: HelperInsn): 2 | 4 => (insn.operandSize === 2 ? 2 : 4);
+
+/** The tag word with two bits per physical register: 0 valid, 1 zero, 2 special, 3 empty. */
+function fullTags(state: CpuState): number {
+  const present = state.view.getUint8(STATE.FXSAVE + IMAGE.FTW);
+  let tags = 0;
+  for (let register = 0; register < 8; register++) {
+    const at = STATE.FXSAVE + ST + 16 * ((register - top(state)) & 7);
+    const exponent = state.view.getUint16(at + 8, true) & 0x7fff;
+    const low = state.view.getUint32(at, true);
+    const high = state.view.getUint32(at + 4, true);
+    let tag = 2;
+    if ((present & (1 << register)) === 0) tag = 3;
+    else if (exponent === 0 && low === 0 && high === 0) tag = 1;
+    else if (exponent !== 0 && exponent !== 0x7fff && high >= 0x8000_0000) tag = 0;
+    tags |= tag << (2 * register);
+  }
+  return tags;
+}
+
+function shortTags(tags: number): number {
+  let present = 0;
+  for (let register = 0; register < 8; register++) {
+    if (((tags >> (2 * register)) & 3) !== 3) present |= 1 << register;
+  }
+  return present;
+}
+
+/** The seven words. The 32-bit layout fills unused upper halves with ones, and keeps the opcode beside FCS. */
+function environment(state: CpuState, word: 2 | 4): number[] {
+  const words = [get16(state, IMAGE.FCW), get16(state, IMAGE.FSW), fullTags(state)];
+  const selectors = [get16(state, IMAGE.FCS), get16(state, IMAGE.FDS)];
+  if (word === 2) {
+    return [...words, get16(state, IMAGE.FIP), selectors[0], get16(state, IMAGE.FDP), selectors[1]];
+  }
+  const opcode = get16(state, IMAGE.FOP) & 0x7ff;
+  const upper = 0xffff_0000;
+  return [
+    ...words.map((value) => upper + value),
+    get32(state, IMAGE.FIP),
+    selectors[0] + opcode * 0x1_0000,
+    get32(state, IMAGE.FDP),
+    upper + selectors[1],
+  ];
+}
+
+function setEnvironment(state: CpuState, words: number[], word: 2 | 4): void {
+  set16(state, IMAGE.FCW, controlWord(words[0] & 0xffff));
+  set16(state, IMAGE.FSW, words[1] & 0xffff);
+  set16(state, IMAGE.FTW, shortTags(words[2]));
+  set32(state, IMAGE.FIP, words[3]);
+  set32(state, IMAGE.FCS, words[4] & 0xffff);
+  set16(state, IMAGE.FOP, word === 4 ? (words[4] >>> 16) & 0x7ff : 0);
+  set32(state, IMAGE.FDP, words[5]);
+  set32(state, IMAGE.FDS, words[6] & 0xffff);
+  summarise(state);
+}
+
+const BYTES_OF_REGISTERS = 80;
+
+function storeEnvironment(core: CpuCore, insn: HelperInsn, registers: boolean): void {
+  needX87(core);
+  const { state } = core;
+  const word = wordOf(insn);
+  const length = 7 * word + (registers ? BYTES_OF_REGISTERS : 0);
+  const address = core.linear(insn.segment, insn.offset(), length, true);
+  core.probeLinear(address, length, ACCESS.WRITE);
+  const put = (at: number, size: 1 | 2 | 4 | 8, value: bigint) =>
+    core.writeLinear(wrap(core, address + BigInt(at)), size, value);
+  for (const [i, value] of environment(state, word).entries()) put(i * word, word, BigInt(value));
+  if (!registers) return;
+  for (let i = 0; i < 8; i++) {
+    const from = STATE.FXSAVE + ST + 16 * i;
+    put(7 * word + 10 * i, 8, state.view.getBigUint64(from, true));
+    put(7 * word + 10 * i + 8, 2, BigInt(state.view.getUint16(from + 8, true)));
+  }
+}
+
+function loadEnvironment(core: CpuCore, insn: HelperInsn, registers: boolean): void {
+  needQuietX87(core);
+  const { state } = core;
+  const word = wordOf(insn);
+  const length = 7 * word + (registers ? BYTES_OF_REGISTERS : 0);
+  const address = core.linear(insn.segment, insn.offset(), length, false);
+  core.probeLinear(address, length, ACCESS.READ);
+  const get = (at: number, size: 1 | 2 | 4 | 8) => core.readLinear(wrap(core, address + BigInt(at)), size);
+  const words = Array.from({ length: 7 }, (_, i) => Number(get(i * word, word)));
+  if (registers) {
+    for (let i = 0; i < 8; i++) {
+      const to = STATE.FXSAVE + ST + 16 * i;
+      state.view.setBigUint64(to, get(7 * word + 10 * i, 8), true);
+      state.view.setBigUint64(to + 8, get(7 * word + 10 * i + 8, 2), true);
+    }
+  } else rotate(state, top(state), (words[1] >> FSW.TOP_SHIFT) & 7);
+  setEnvironment(state, words, word);
+}
+
+/** A new TOP moves what ST(i) means; the physical registers stay. */
+function rotate(state: CpuState, from: number, to: number): void {
+  const area = STATE.FXSAVE + ST;
+  const old = state.bytes.slice(area, area + 128);
+  for (let i = 0; i < 8; i++) {
+    const source = 16 * ((i + to - from) & 7);
+    state.bytes.set(old.subarray(source, source + 16), area + 16 * i);
+  }
+}
+
+const wrap = (core: CpuCore, address: bigint) => BigInt.asUintN(core.state.is64 ? 64 : 32, address);
+
+// ---- The instructions
+
+function fninit(core: CpuCore): void {
+  needX87(core);
+  initialise(core.state);
+}
+
+function fnclex(core: CpuCore): void {
+  needX87(core);
+  set16(core.state, IMAGE.FSW, get16(core.state, IMAGE.FSW) & 0x7f00);
+}
+
+function fnstcw(core: CpuCore, insn: HelperInsn): void {
+  needX87(core);
+  core.writeSegment(insn.segment, insn.offset(), 2, BigInt(get16(core.state, IMAGE.FCW)));
+}
+
+function fldcw(core: CpuCore, insn: HelperInsn): void {
+  needQuietX87(core);
+  set16(core.state, IMAGE.FCW, controlWord(Number(core.readSegment(insn.segment, insn.offset(), 2))));
+  summarise(core.state);
+}
+
+function fnstsw_mem(core: CpuCore, insn: HelperInsn): void {
+  needX87(core);
+  core.writeSegment(insn.segment, insn.offset(), 2, BigInt(get16(core.state, IMAGE.FSW)));
+}
+
+function fnstsw_ax(core: CpuCore): void {
+  needX87(core);
+  core.state.setGpr(RAX, BigInt(get16(core.state, IMAGE.FSW)), 2);
+}
+
+/** FWAIT asks MP where the others ask EM. */
+function fwait(core: CpuCore): void {
+  const both = CR0.MP | CR0.TS;
+  if ((cr0(core) & both) === both) fault(VECTOR.NM);
+  takePendingError(core);
+}
+
+/** All registers count as empty, and TOP returns to 0. */
+function emms(core: CpuCore): void {
+  needMedia(core);
+  takePendingError(core);
+  const { state } = core;
+  rotate(state, top(state), 0);
+  set16(state, IMAGE.FSW, get16(state, IMAGE.FSW) & ~FSW.TOP);
+  set16(state, IMAGE.FTW, 0);
+}
+
+function fnsave(core: CpuCore, insn: HelperInsn): void {
+  storeEnvironment(core, insn, true);
+  initialise(core.state);
+}
+
+/** Storing the environment masks all exceptions, for the handler that is about to look at it. */
+function fnstenv(core: CpuCore, insn: HelperInsn): void {
+  storeEnvironment(core, insn, false);
+  set16(core.state, IMAGE.FCW, get16(core.state, IMAGE.FCW) | FSW.EXCEPTIONS);
+  summarise(core.state);
+}
+
+function ldmxcsr(core: CpuCore, insn: HelperInsn): void {
+  needSse(core);
+  const value = Number(core.readSegment(insn.segment, insn.offset(), 4));
+  if ((value & ~MXCSR_MASK) !== 0) fault(VECTOR.GP, 0);
+  set32(core.state, IMAGE.MXCSR, value);
+}
+
+function stmxcsr(core: CpuCore, insn: HelperInsn): void {
+  needSse(core);
+  core.writeSegment(insn.segment, insn.offset(), 4, BigInt(get32(core.state, IMAGE.MXCSR)));
+}
+
+export const fpuHelpers: Record<string, (core: CpuCore, insn: HelperInsn) => void> = {
+  fninit,
+  fnclex,
+  fnstcw,
+  fldcw,
+  fnstsw_mem,
+  fnstsw_ax,
+  fwait,
+  emms,
+  fxsave,
+  fxrstor,
+  fnsave,
+  frstor: (core, insn) => loadEnvironment(core, insn, true),
+  fnstenv,
+  fldenv: (core, insn) => loadEnvironment(core, insn, false),
+  ldmxcsr,
+  stmxcsr,
+};
