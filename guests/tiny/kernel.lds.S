@@ -58,12 +58,12 @@ SECTIONS
 
 	.bss ALIGN(PAGE_SIZE) (NOLOAD) : AT(ADDR(.bss) - START_KERNEL_MAP) {
 		__bss_start = .;
-		*(.bss.page_aligned)
-		*(.bss .bss.* COMMON)
+		*(.bss..page_aligned)
+		*(.bss .bss.[!.]*)
 		. = ALIGN(PAGE_SIZE);
 		__bss_stop = .;
 		/* In use before C code runs, so clear_bss() must not touch it: first stack, first page tables. */
-		*(.early_bss)
+		*(.bss..early)
 		. = ALIGN(PAGE_SIZE);
 		_end = .;
 	} :data

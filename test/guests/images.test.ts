@@ -1,5 +1,5 @@
 /** What the committed images promise to loaders, read with zeropage's own parsers. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { lz4Legacy } from '../../guests/tools/lz4.ts';
 import type { BzImage, ElfImage } from '../../src/image/kernel-image.ts';
@@ -117,4 +117,16 @@ describe('the payload compressor', () => {
     expect(length).toBe(input.length);
     expect(Buffer.compare(out, input)).toBe(0);
   });
+});
+
+it('reaches its machine through pv_ops only: no file of the shared kernel has a privileged instruction', () => {
+  const folder = new URL('../tiny/kernel/', IMAGES);
+  const used = new Set<string>();
+  for (const name of readdirSync(folder)) {
+    for (const [, text] of readFileSync(new URL(name, folder), 'utf8').matchAll(/\basm\b[^(]*\(([^:)]*)/g))
+      used.add(text.trim());
+    expect(readFileSync(new URL(name, folder), 'utf8'), name).not.toMatch(/\b(in|out)[bwl]\(/);
+  }
+  const harmless = ['""', '"int3"', '"rep movsb"', '"rep stosb"', '"ud2"', 'STOS_WORD'];
+  expect([...used].sort()).toEqual(harmless.sort());
 });

@@ -1,11 +1,14 @@
 /** The committed images in another machine: QEMU boots each through its own loader. Skipped where there is no QEMU;
  * then the recordings stand. UPDATE_GOLDEN=1 rewrites them. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { ElfImage } from '../../src/image/kernel-image.ts';
+import { parseKernel } from '../../src/image/parse.ts';
+import { readSymtab } from '../../src/symbols/symtab.ts';
 import { COMMAND_LINE, comparable, golden, goldenFile, IMAGES, initrd, RECORDED, type RecordedPath } from './golden.ts';
 
 const QEMU = 'qemu-system-x86_64';
@@ -29,7 +32,7 @@ function inLoader(image: string): string {
   return linked;
 }
 
-function boot(path: RecordedPath, image: string, commandLine: string, milliseconds = 20_000) {
+function command(path: RecordedPath, image: string, commandLine: string): string[] {
   const initrdFile = join(folder, 'initrd');
   writeFileSync(initrdFile, initrd());
   const options = ['-M', 'pc', '-m', '128', '-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-no-reboot'];
@@ -42,12 +45,27 @@ function boot(path: RecordedPath, image: string, commandLine: string, millisecon
     '-initrd',
     initrdFile,
   ];
-  const run = spawnSync(QEMU, [...options, ...exit, ...kernel], {
-    cwd: fileURLToPath(IMAGES),
-    encoding: 'latin1',
-    timeout: milliseconds,
-  });
+  return [...options, ...exit, ...kernel];
+}
+
+const cwd = fileURLToPath(IMAGES);
+
+function boot(path: RecordedPath, image: string, commandLine: string) {
+  const run = spawnSync(QEMU, command(path, image, commandLine), { cwd, encoding: 'latin1', timeout: 20_000 });
   return { console: run.stdout.replaceAll('\r', ''), status: run.status };
+}
+
+/** For guests that never end by themselves: the console up to and with `last`. */
+function bootUntil(last: string, path: RecordedPath, image: string, commandLine: string): Promise<string> {
+  return new Promise((resolve) => {
+    const qemu = spawn(QEMU, command(path, image, commandLine), { cwd, timeout: 20_000 });
+    let console = '';
+    qemu.stdout.setEncoding('latin1').on('data', (text: string) => {
+      console += text.replaceAll('\r', '');
+      if (console.includes(last)) qemu.kill();
+    });
+    qemu.on('close', () => resolve(console));
+  });
 }
 
 /** isa-debug-exit ends QEMU with twice the value and one more. */
@@ -68,6 +86,29 @@ describe.skipIf(!haveQemu)('the committed images in QEMU', () => {
       const run = boot(path, image, 'exit=3');
       expect(run.console.trimEnd().split('\n').at(-1)).toBe('verdict: failure 3');
       expect(run.status).toBe(debugExit(3));
+    });
+  }
+
+  for (const { path, image } of tried.filter(({ path }) => path === 'pvh' || path === 'linux32-i386')) {
+    it(`panics as Linux does when asked to, in ${image}`, async () => {
+      const lines = comparable(await bootUntil(' ]---\n', path, image, 'panic'));
+      const why = 'Kernel panic - not syncing: asked for on the command line';
+      expect(lines.slice(-2)).toEqual([why, `---[ end ${why} ]---`]);
+    });
+
+    it(`tells a bad pointer with its address and the function that used it, in ${image}`, async () => {
+      const console = await bootUntil(' ]---\n', path, image, 'badptr');
+      const elf = parseKernel(image, readFileSync(new URL(image.replace('bzimage', 'elf'), IMAGES))) as ElfImage;
+      const culprit = readSymtab(elf).find(({ name }) => name === 'touch_bad_pointer');
+      const ip = BigInt(`0x${/[ER]IP: [0-9a-f]{4}:([0-9a-f]+)/.exec(console)?.[1]}`);
+      expect(console).toMatch(/^BUG: unable to handle page fault for address: 0*dead0000$/m);
+      expect(console).toContain(
+        '#PF: supervisor read access in kernel mode\n#PF: error_code(0x0000) - not-present page\n',
+      );
+      expect(ip).toBeGreaterThanOrEqual(culprit?.address ?? 0n);
+      expect(ip).toBeLessThan((culprit?.address ?? 0n) + (culprit?.size ?? 0n));
+      expect(console.match(/^ \[<[0-9a-f]+>\]$/gm)?.length).toBeGreaterThan(2);
+      expect(console.trimEnd()).toMatch(/---\[ end Kernel panic - not syncing: Fatal exception \]---$/);
     });
   }
 

@@ -146,7 +146,7 @@ early_gdt:
 	.quad	0x00cf93000000ffff	/* 0x68 KERNEL_DS */
 early_gdt_end:
 
-	.section .early_bss, "aw", @nobits
+	.section .bss..early, "aw", @nobits
 	.balign	PAGE_SIZE
 	.globl	initial_page_table
 initial_page_table:	.skip PAGE_SIZE

@@ -73,7 +73,7 @@ FUNC(startup_64)
 END_FUNC(startup_64)
 
 /* make_early_tables: 4 GiB by 2 MiB pages at 0 (identity) and at PAGE_OFFSET, and 1 GiB at START_KERNEL_MAP shifted by
- * phys_base (rbp). Written before .bss is cleared, so the tables lie in .early_bss. Clobbers rax, rcx, rdx, rdi. */
+ * phys_base (rbp). Written before .bss is cleared, so the tables lie in .bss..early. Clobbers rax, rcx, rdx, rdi. */
 FUNC(make_early_tables)
 	leaq	early_top_pgt(%rip), %rdi
 	xorl	%eax, %eax
@@ -127,7 +127,7 @@ early_gdt_end:
 phys_base:
 	.quad	0
 
-	.section .early_bss, "aw", @nobits
+	.section .bss..early, "aw", @nobits
 	.balign	PAGE_SIZE
 	.globl	early_top_pgt
 early_top_pgt:		.skip PAGE_SIZE

@@ -98,7 +98,7 @@ pvh_gdt_end:
 	PVH_CS = 0x08
 	PVH_DS = 0x10
 
-	.section .bss.page_aligned, "aw", @nobits
+	.section .bss..page_aligned, "aw", @nobits
 	.balign	PAGE_SIZE
 pvh_top_pgt:		.skip PAGE_SIZE
 pvh_level3_ident:	.skip PAGE_SIZE

@@ -21,7 +21,7 @@ extern unsigned long phys_base;
 
 #define NR_TABLES 12
 
-static pte_t tables[NR_TABLES][PTRS_PER_TABLE] __section(".bss.page_aligned") __aligned(PAGE_SIZE);
+static pte_t tables[NR_TABLES][PTRS_PER_TABLE] __section(".bss..page_aligned") __aligned(PAGE_SIZE);
 static unsigned int tables_used;
 static pte_t *top_table; /* init_top_pgt, swapper_pg_dir */
 static unsigned long nx;

@@ -4,7 +4,7 @@
 #include "kernel.h"
 #include "multiboot.h"
 
-struct boot_params multiboot_bootparams __section(".early_bss,\"aw\",@nobits#") __aligned(8);
+struct boot_params multiboot_bootparams __section(".bss..early") __aligned(8);
 
 static void *low_memory(u32 address)
 {

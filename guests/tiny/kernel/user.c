@@ -6,8 +6,8 @@
 #define USER_CODE 0x400000ul
 #define USER_STACK 0x402000ul /* the page between stays unmapped */
 
-static char code_page[PAGE_SIZE] __section(".bss.page_aligned") __aligned(PAGE_SIZE);
-static char stack_page[PAGE_SIZE] __section(".bss.page_aligned") __aligned(PAGE_SIZE);
+static char code_page[PAGE_SIZE] __section(".bss..page_aligned") __aligned(PAGE_SIZE);
+static char stack_page[PAGE_SIZE] __section(".bss..page_aligned") __aligned(PAGE_SIZE);
 static unsigned int system_calls;
 
 void run_user_task(void)
