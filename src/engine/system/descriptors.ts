@@ -75,8 +75,9 @@ function storeTable(name: 'GDTR_BASE' | 'IDTR_BASE') {
     core.probeLinear(at, 2, ACCESS.WRITE);
     core.probeLinear(baseAt, wide, ACCESS.WRITE);
     const limit = name === 'GDTR_BASE' ? core.state.gdtrLimit : core.state.idtrLimit;
-    core.writeLinear(at, 2, BigInt(limit & 0xffff));
+    // The base first: an operand whose base is aligned has an aligned limit too, so #AC comes before any write.
     core.writeLinear(baseAt, wide, core.state.get64(name));
+    core.writeLinear(at, 2, BigInt(limit & 0xffff));
   };
 }
 

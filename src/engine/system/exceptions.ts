@@ -284,7 +284,7 @@ function handlerStack64(core: CpuCore, gate: Gate, level: number, ext: number): 
   const { ss, sp } = switches
     ? innerStack64(core, level, gate.ist, ext)
     : { ss: state.segment(SEG.SS), sp: state.gpr(RSP) };
-  if (!isCanonical(sp)) throw new GuestFault(VECTOR.SS, ext);
+  if (switches && !isCanonical(sp)) throw new GuestFault(VECTOR.SS, ext);
   return { size: 8, stack: { ss, sp: sp & ~15n, is64: true }, checked: undefined, outer: true, overflow: ext };
 }
 

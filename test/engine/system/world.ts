@@ -1,6 +1,6 @@
 /** World: a CPU with descriptor tables, a TSS and page tables in real memory, for tests of the system half.
  *
- * One identity-mapped megabyte. In the 64-bit world it lies behind 4-level tables (A and D set, so that a probe changes
+ * RAM is identity-mapped. In the 64-bit world it lies behind 4-level tables (A and D set, so that a probe changes
  * nothing): user pages from USER to RAM's end, supervisor pages below. The 32-bit world has paging off.
  * The tables are the same selectors in both, with the code segments of the mode; a test overwrites what it wants to. */
 import { type CpuCore, GuestFault, type HelperInsn, Unbuilt } from '../../../src/engine/core.ts';
@@ -19,6 +19,7 @@ import { nullSegment, type Segment } from '../../../src/x86/vcpu-state.ts';
 import { insn, TestCore } from '../test-core.ts';
 
 export const TABLES = { gdt: 0x8000, gdtLimit: 0x1ff, idt: 0x9000, tss: 0xb000, ldt: 0xc000, ldtLimit: 0x3f };
+const RAM_SIZE = 0x6_0000;
 export const USER = 0x4_0000;
 /** Stack pointers: of level 3, of level 0 in use, and those that the TSS names. */
 export const STACK = {
@@ -47,13 +48,23 @@ const bytes = (limit: number, attributes: number, base = 0n): Omit<Segment, 'sel
   attributes,
 });
 
+/** A core's memory is 40 MiB, so a few cores serve all worlds in turn: a test may hold this many worlds at a time. */
+const cores: TestCore[] = [];
+let turn = 0;
+function nextCore(): TestCore {
+  turn = (turn + 1) % 4;
+  cores[turn] ??= new TestCore(RAM_SIZE);
+  return cores[turn];
+}
+
 export type Outcome = { vector: number; errorCode?: number; cr2?: bigint } | { unbuilt: string } | undefined;
 
 export class World {
   readonly core: TestCore;
   readonly is64: boolean;
 
-  constructor(is64: boolean, core = new TestCore()) {
+  constructor(is64: boolean) {
+    const core = nextCore();
     this.core = core;
     this.is64 = is64;
     const { state, ram } = core;
@@ -174,9 +185,11 @@ export class World {
   /** Registers and RAM, without what faults may write (CR2, STATE.FAULT_*). */
   snapshot(): Uint8Array {
     const { ram, state } = this.core;
-    const cpu = state.bytes.slice(STATE.GPR, STATE.FAULT_VECTOR);
-    cpu.fill(0, STATE.CR2 - STATE.GPR, STATE.CR2 - STATE.GPR + 8);
-    return Buffer.concat([cpu, new Uint8Array(ram.buffer, ram.byteOffset, ram.byteLength)]);
+    const bytes = new Uint8Array(STATE.FAULT_VECTOR + RAM_SIZE);
+    bytes.set(state.bytes.subarray(STATE.GPR, STATE.FAULT_VECTOR));
+    bytes.fill(0, STATE.CR2 - STATE.GPR, STATE.CR2 - STATE.GPR + 8);
+    bytes.set(new Uint8Array(ram.buffer, ram.byteOffset, RAM_SIZE), STATE.FAULT_VECTOR);
+    return bytes;
   }
 
   #buildPageTables(): void {
@@ -187,7 +200,7 @@ export class World {
       [0x3000, 0x4027n],
     ] as const)
       ram.setBigUint64(at, entry, true);
-    for (let page = 0; page < 256; page++) {
+    for (let page = 0; page < RAM_SIZE >> 12; page++) {
       ram.setBigUint64(0x4000 + page * 8, BigInt(page * 0x1000) | (page * 0x1000 >= USER ? 0x67n : 0x63n), true);
     }
     state.set64('CR3', 0x1000n);
