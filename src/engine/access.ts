@@ -4,7 +4,7 @@
  * and offset. The same TLBs serve as for generated code, so the order of fills, A and D bits is the machine's.
  * Whatever the access raises is thrown as a GuestFault before anything has been written.
  * Follows: SDM Vol. 3, 5.3 (limits), 5.5 (types), 3.3.7.1 (canonical addresses), 6.15 (#SS, #GP).
- * May not: change registers.   Next: engine/system/control.ts. */
+ * May not: change registers.   Next: engine/system/system-core.ts. */
 import { SEGMENT, VECTOR } from '../x86/constants.ts';
 import { ACCESS, type Access, GuestFault } from './core.ts';
 import type { CpuState } from './cpu-state.ts';

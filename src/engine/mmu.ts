@@ -7,7 +7,7 @@
  * Where hardware leaves room: a CR3 load drops global pages too, INVLPG of a large page drops everything, #AC comes
  * after #PF (the order of SDM Vol. 3, table 6-2).
  * Follows: SDM Vol. 3, 4.10 (TLBs), 6.15 (#AC), 17.2 (breakpoints).
- * May not: raise exceptions; it leaves them in STATE.FAULT_*.   Next: engine/access.ts. */
+ * May not: raise exceptions; it leaves them in STATE.FAULT_*.   Next: engine/walk-trace.ts. */
 import { assert } from '../base/errors.ts';
 import { CR0, EFER, RFLAGS, VECTOR } from '../x86/constants.ts';
 import { ACCESS, type Access, type CpuHost } from './core.ts';
@@ -51,6 +51,7 @@ export interface MmuCore {
 /** Entries remembered for a quick flush; with more than these, the tables are wiped whole. */
 const REMEMBERED = 768;
 const ALL_TLBS_END = FETCH_TLB_USER + (FETCH_TLB_USER - FETCH_TLB_SUPERVISOR);
+const CODE_STORES = 32;
 const EMPTY_LOW = 1; // EMPTY_TAG in halves
 
 export class Mmu {
@@ -68,6 +69,10 @@ export class Mmu {
   #hasLarge = false;
   #hasHuge = false;
   #checkedAlignment = false;
+
+  /** Translations of stores to frames with decoded code, which have no write tag: data beside code would pay a walk each
+   * time. 32 entries for each privilege, (low, high, frame); flushed with the TLB and just as stale as it may be. */
+  readonly #codeStores = new Int32Array(3 * 2 * CODE_STORES);
 
   #pendingSize = 0;
   #pendingFirst = 0;
@@ -119,6 +124,13 @@ export class Mmu {
     const write = (sizeAndKind & SLOW.WRITE) !== 0;
     const user = !system && this.#i32[STATE.CPL >> 2] === 3;
     const access = write ? ACCESS.WRITE : ACCESS.READ;
+    if (write && (addressLow & 0xfff) + size <= 4096) {
+      const gpa = this.#knownCodeStore(addressLow, addressHigh, user);
+      if (gpa >= 0) {
+        this.#core.physicalWritten(gpa, size);
+        return RAM + gpa;
+      }
+    }
 
     const first = this.#walk.translate(addressLow, addressHigh, access, user);
     if (first < 0) return first === FAULT ? FAULT : this.#nonCanonical(sizeAndKind);
@@ -258,9 +270,26 @@ export class Mmu {
     const at = (user ? TLB_USER : TLB_SUPERVISOR) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 16;
     const addend = (RAM + page - low) | 0;
     this.#setEntry(at, low, addressHigh, addend);
-    if (this.#walk.writable && !this.#core.hasCode(page)) this.#setEntry(at + TLB_BYTES, low, addressHigh, addend);
+    if (this.#walk.writable) {
+      if (!this.#core.hasCode(page)) this.#setEntry(at + TLB_BYTES, low, addressHigh, addend);
+      else {
+        const entry = codeStoreIndex(low, user);
+        this.#codeStores[entry] = low;
+        this.#codeStores[entry + 1] = addressHigh;
+        this.#codeStores[entry + 2] = page;
+      }
+    }
     this.#noteLarge(addressLow);
     return true;
+  }
+
+  /** Guest-physical address of a store to a frame with code, or -1 when that is not known, or no longer so. */
+  #knownCodeStore(addressLow: number, addressHigh: number, user: boolean): number {
+    const entry = codeStoreIndex(addressLow, user);
+    if (this.#codeStores[entry] !== (addressLow & ~0xfff) || this.#codeStores[entry + 1] !== (addressHigh | 0))
+      return -1;
+    const page = this.#codeStores[entry + 2] >>> 0;
+    return this.#core.hasCode(page) ? page + (addressLow & 0xfff) : -1;
   }
 
   #setEntry(at: number, tagLow: number, tagHigh: number, valueLow: number): void {
@@ -291,12 +320,14 @@ export class Mmu {
     if (this.#filledCount > REMEMBERED) this.#wipe();
     else for (let i = 0; i < this.#filledCount; i++) this.#clearEntry(this.#filled[i]);
     this.#filledCount = 0;
+    this.#codeStores.fill(EMPTY_LOW);
     if (this.#hasLarge) this.#largeRegions.fill(0);
     this.#hasLarge = false;
     this.#hasHuge = false;
   }
 
   #wipe(): void {
+    this.#codeStores.fill(EMPTY_LOW);
     for (let at = TLB_SUPERVISOR; at < ALL_TLBS_END; at += 16) this.#clearEntry(at);
   }
 
@@ -306,6 +337,7 @@ export class Mmu {
       this.flushTlb(); // more than asked for, which is always allowed
       return;
     }
+    this.#codeStores.fill(EMPTY_LOW);
     const low = addressLow & ~0xfff;
     const data = ((low >>> 12) & (TLB_ENTRIES - 1)) * 16;
     const fetch = ((low >>> 12) & (FETCH_TLB_ENTRIES - 1)) * 16;
@@ -371,6 +403,11 @@ export class Mmu {
       if (distance < length && distance > -size) i32[BREAKPOINT_HITS >> 2] |= 1 << n;
     }
   }
+}
+
+/** Where #codeStores keeps the page of an address. */
+function codeStoreIndex(addressLow: number, user: boolean): number {
+  return 3 * (((addressLow >>> 12) & (CODE_STORES - 1)) + (user ? CODE_STORES : 0));
 }
 
 /** The largest naturally aligned bus access at `gpa` within `length` bytes. */

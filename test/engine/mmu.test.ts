@@ -418,6 +418,28 @@ describe('the TLB', () => {
     expect(tagged(core, TLB_USER + TLB_BYTES, 0x6000)).toBe(false);
   });
 
+  test('a repeated store to a frame with code walks once, until a flush; without code it gets its tag again', () => {
+    const core = fourLevel();
+    put8(core, PT + 8 * 6, 0x9067n);
+    core.codeFrames.add(0x9000);
+    core.mmu.slow(0x6010, 0, 4 | SLOW.STORE);
+    put8(core, PT + 8 * 6, 0n);
+    core.written.length = 0;
+    expect(core.mmu.slow(0x6ffc, 0, 4 | SLOW.STORE)).toBe(RAM + 0x9ffc);
+    expect(core.written).toEqual([[0x9ffc, 4]]);
+    expect(core.mmu.slow(0x6ffd, 0, 4 | SLOW.STORE)).toBe(FAULT); // over the page end: walked
+    core.state.cpl = 3;
+    expect(core.mmu.slow(0x6010, 0, 4 | SLOW.STORE)).toBe(FAULT); // the other privilege has its own
+    core.state.cpl = 0;
+    core.mmu.flushPage(0x6000, 0);
+    expect(core.mmu.slow(0x6010, 0, 4 | SLOW.STORE)).toBe(FAULT);
+    put8(core, PT + 8 * 6, 0x9067n);
+    core.mmu.slow(0x6010, 0, 4 | SLOW.STORE);
+    core.codeFrames.clear();
+    core.mmu.slow(0x6010, 0, 4 | SLOW.STORE);
+    expect(tagged(core, WRITE_TABLE, 0x6000)).toBe(true);
+  });
+
   test('a flush drops everything, INVLPG one page, or all of a large one', () => {
     const core = fourLevel();
     put8(core, PT + 8 * 6, 0x9067n);
