@@ -40,8 +40,15 @@ import { FUSED, hasQuietTwin, isHot } from './hot.ts';
 import { type Exits, WasmMeaning } from './meaning.ts';
 
 /** Handlers that are no instruction. */
-export const SPECIAL = { END: 0, HELPER: 1, RESYNC: 2, SEGMENT: 3 } as const;
-const SPECIALS = 4;
+export const SPECIAL = {
+  END: 0, // the block ends; its link is what follows
+  HELPER: 1, // TypeScript runs the instruction
+  RESYNC: 2, // the block was dropped while it ran, or a breakpoint lies here
+  SEGMENT: 3, // LINEAR := ((base + index + displacement) & IMMEDIATE) + the base at A, unchecked
+  BITS: 4, // LINEAR := the address plus the bytes that the bit offset at B goes beyond the operand
+  CHECKED: 5, // LINEAR by TypeScript, with limit and type checks
+} as const;
+const SPECIALS = 6;
 
 /** The last places that `lookup` went to, for crash reports: a ring of 256 RIPs. */
 export const TRAIL_INDEX = 0x664; // i32: number of entries written
@@ -186,6 +193,18 @@ function branchTarget(condition: Expression | undefined, at: number): Expression
   return binary(OP.i64_and, I64, sum, state64(STATE.RIP_MASK));
 }
 
+/** base + (index << scale) + displacement of the record, uncut. */
+function recordAddress(): Expression {
+  const scaled = binary(
+    OP.i64_shl,
+    I64,
+    load(OP.i64_load, I64, field16(REC.INDEX)),
+    load(OP.i64_load8_u, I64, record, REC.SCALE),
+  );
+  const sum = binary(OP.i64_add, I64, load(OP.i64_load, I64, field16(REC.BASE)), scaled);
+  return binary(OP.i64_add, I64, sum, load(OP.i64_load32_s, I64, record, REC.DISPLACEMENT));
+}
+
 // ---- The loop
 
 function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number): void {
@@ -265,6 +284,26 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
       setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
       code.return(i32(STATUS.RESYNC));
     } else if (i === SPECIAL.SEGMENT) {
+      const inSegment = binary(OP.i64_and, I64, recordAddress(), load(OP.i64_load, I64, record, REC.IMMEDIATE));
+      const segmentBase = load(OP.i64_load, I64, field16(REC.A));
+      setState64(code, STATE.LINEAR, binary(OP.i64_add, I64, inSegment, segmentBase));
+      goNext();
+    } else if (i === SPECIAL.BITS) {
+      // EXTRA's upper half is the operand's width, IMMEDIATE the negative of its bytes.
+      const width = binary(OP.i32_shr_u, I32, load(OP.i32_load, I32, record, REC.EXTRA), i32(16));
+      const spare = code.let(extend(binary(OP.i32_sub, I32, i32(64), width)));
+      const bits = load(OP.i64_load, I64, field16(REC.B));
+      const offset = binary(OP.i64_shr_s, I64, binary(OP.i64_shl, I64, bits, spare), spare);
+      const bytes = binary(
+        OP.i64_and,
+        I64,
+        binary(OP.i64_shr_s, I64, offset, i64(3)),
+        load(OP.i64_load, I64, record, REC.IMMEDIATE),
+      );
+      const sum = binary(OP.i64_add, I64, recordAddress(), bytes);
+      setState64(code, STATE.LINEAR, binary(OP.i64_and, I64, sum, state64(STATE.ADDRESS_MASK)));
+      goNext();
+    } else if (i === SPECIAL.CHECKED) {
       noteCurrent(code);
       code.brIf(call(I32, fn.segment, record), labels.fault + code.depth);
       goNext();

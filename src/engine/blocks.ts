@@ -1,0 +1,598 @@
+/** Blocks: code bytes become records, and the records stay valid for as long as the bytes do.
+ *
+ * A block is decoded once per physical address and mode word, up to a jump, a TypeScript instruction, the page's end or
+ * 64 instructions. The code map knows which bytes of which frame lie in blocks; every write that reaches such bytes,
+ * through whatever alias, drops those blocks, and the running one ends after its instruction.
+ * May not: walk page tables or set accessed bits ahead of execution.   Next: engine/cpu.ts. */
+
+import { BIT_STRING } from '../x86/isa/bits.ts';
+import { CONDITIONS, type Form } from '../x86/isa/types.ts';
+import type { HelperInsn } from './core.ts';
+import { type Decoded, Decoder, NONE, RIP_BASE } from './decoder.ts';
+import { type Handlers, planHandlers, SPECIAL } from './emit/core.ts';
+import { codeSize, MODE } from './mode.ts';
+import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES } from './record.ts';
+import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, BLOCKS, BLOCKS_END, RAM, SEG, SEG_BASE, SEG_BYTES, STATE } from './state.ts';
+import { describe, type Variant } from './variants.ts';
+
+const MAX_INSTRUCTIONS = 64;
+const MAX_RECORDS = 2 * MAX_INSTRUCTIONS + 2;
+const MAX_BLOCK_BYTES = HEADER_BYTES + MAX_RECORDS * RECORD_BYTES;
+/** Where instructions that cross a page are put, one at a time. */
+export const SCRATCH = BLOCKS;
+export const FIRST_BLOCK = BLOCKS + MAX_BLOCK_BYTES;
+
+/** The segment step's EXTRA: what TypeScript must check, or that the code can do it alone. */
+export const STEP = { SIZE: 0xff, WRITE: 0x100, SIMPLE: 0x200, BIT_WIDTH: 16 } as const;
+
+/** What a TypeScript instruction is: its helper's name and its operands as decoded. */
+export type HelperRecord = Omit<HelperInsn, 'rip' | 'nextRip' | 'offset'> & {
+  helper: string;
+  form: Form | undefined;
+  operandBits: 16 | 32 | 64;
+  addressBits: 16 | 32 | 64;
+  /** The memory operand. */
+  base: number;
+  index: number;
+  scale: number;
+  displacement: number;
+  rex: number;
+};
+
+type Block = { address: number; start: number; end: number; mode: number; links: number; valid: boolean };
+type Frame = { blocks: Block[]; low: number; high: number };
+
+/** A variant as the builder needs it, cached per form and sizes. */
+type Lowered = {
+  variant: Variant;
+  loud: number;
+  quiet: number;
+  kills: number;
+  writes: number;
+  reads: number;
+  faults: boolean;
+};
+
+const FLAG_LETTERS: Record<string, number> = { C: 1, P: 4, A: 16, Z: 64, S: 128, O: 0x800 };
+const mask = (letters = ''): number => [...letters].reduce((sum, letter) => sum | FLAG_LETTERS[letter], 0);
+const ALL_FLAGS = 0x8d5;
+const SIZE_INDEX: Record<number, number> = { 16: 0, 32: 1, 64: 2 };
+
+export class Blocks {
+  readonly decoder: Decoder;
+  private readonly handlers: Handlers;
+  private readonly view: DataView;
+  private readonly bytes: Uint8Array;
+  private readonly ramSize: number;
+  private readonly lowered = new Map<number, Lowered>();
+  private readonly exact = new Map<number, Block>();
+  private readonly frames = new Map<number, Frame>();
+  private helpers: HelperRecord[] = [];
+  private top = FIRST_BLOCK;
+  /** Called when a frame gets its first block. */
+  private readonly frameHasCode: (gpaPage: number) => void;
+  /** Page offsets at which a block must begin with a stop. */
+  private stops: Set<number> = new Set();
+
+  constructor(
+    buffer: ArrayBuffer,
+    ramSize: number,
+    shows: (feature: string) => boolean,
+    frameHasCode: (gpaPage: number) => void,
+  ) {
+    this.view = new DataView(buffer);
+    this.bytes = new Uint8Array(buffer);
+    this.ramSize = ramSize;
+    this.decoder = new Decoder(shows);
+    this.handlers = planHandlers().handlers;
+    this.frameHasCode = frameHasCode;
+  }
+
+  helper(index: number): HelperRecord {
+    return this.helpers[index];
+  }
+
+  hasCode(gpaPage: number): boolean {
+    return this.frames.has(gpaPage);
+  }
+
+  /** Drops everything: when the space is full, when breakpoints change. Guests cannot see it. */
+  clear(): void {
+    this.exact.clear();
+    this.frames.clear();
+    this.helpers = [];
+    this.top = FIRST_BLOCK;
+    this.bytes.fill(0xff, BLOCK_TABLE, BLOCK_TABLE + BLOCK_TABLE_ENTRIES * 16);
+  }
+
+  setStops(pageOffsets: Set<number>): void {
+    this.stops = pageOffsets;
+    this.clear();
+  }
+
+  /** The block at a guest-physical address, decoded when it is new; undefined when its first instruction crosses the
+   * page (`crossing` does those). */
+  find(gpa: number, mode: number): number | undefined {
+    const key = gpa * 1024 + mode;
+    let block = this.exact.get(key);
+    if (block === undefined) {
+      if (this.top + MAX_BLOCK_BYTES > BLOCKS_END) this.clear();
+      block = this.build(gpa, mode);
+      if (block === undefined) return undefined;
+      this.exact.set(key, block);
+    }
+    if ((mode & MODE.PLAIN) === 0) {
+      const at = BLOCK_TABLE + (((gpa ^ (gpa >>> 12)) & (BLOCK_TABLE_ENTRIES - 1)) << 4);
+      this.view.setUint32(at, gpa, true);
+      this.view.setInt32(at + 4, mode, true);
+      this.view.setInt32(at + 8, block.address, true);
+    }
+    return block.address;
+  }
+
+  private build(gpa: number, mode: number): Block | undefined {
+    const offset = gpa % 4096;
+    const page = gpa - offset;
+    const inRam = page < this.ramSize;
+    const source = inRam ? this.bytes : ALL_ONES;
+    const base = inRam ? RAM + page : 0;
+    const limit = (mode & MODE.PLAIN) !== 0 ? 1 : MAX_INSTRUCTIONS;
+    const address = this.top;
+    const written = this.emit(address, source, base, offset, 4096, mode, limit, page);
+    if (written === undefined) return undefined;
+    this.top = written.top;
+    const block: Block = { address, start: offset, end: written.end, mode, links: written.links, valid: true };
+    this.note(page, block);
+    return block;
+  }
+
+  /** Decodes one instruction from gathered bytes that begin at a page offset and reach into the next page. */
+  crossing(code: Uint8Array, offset: number, mode: number): number {
+    const padded = new Uint8Array(4096 + 32);
+    padded.set(code, offset);
+    const written = this.emit(SCRATCH, padded, 0, offset, offset + code.length, mode | MODE.PLAIN, 1, -1);
+    if (written === undefined) throw new Error('broken belief: an instruction of at most 15 bytes fits two pages');
+    return SCRATCH;
+  }
+
+  private emit(
+    address: number,
+    source: Uint8Array,
+    base: number,
+    start: number,
+    end: number,
+    mode: number,
+    limit: number,
+    page: number,
+  ): { top: number; end: number; links: number } | undefined {
+    const size = codeSize(mode);
+    const { view } = this;
+    const d = this.decoder.insn;
+    let at = address + HEADER_BYTES;
+    let offset = start;
+    let count = 0;
+    let links = 0;
+    const firsts: number[] = []; // record of each instruction (after its steps)
+    const metas: (Lowered | undefined)[] = [];
+    const begins: number[] = []; // first record of each instruction
+    const stop = this.stops.size > 0 && (mode & MODE.PLAIN) === 0;
+    if (stop && this.stops.has(start)) {
+      this.clearRecord(at);
+      view.setUint16(at + REC.HANDLER, SPECIAL.RESYNC, true);
+      view.setUint16(at + REC.OFFSET, offset, true);
+      begins.push(at);
+      at += RECORD_BYTES;
+    }
+    let ended = false;
+    while (count < limit && offset < end) {
+      if (stop && count > 0 && this.stops.has(offset)) break;
+      const result = this.decoder.decode(source, base + offset, base + end, size);
+      if (result === 'truncated') break;
+      if (begins.length === count) begins.push(at);
+      count++;
+      if (result !== 'ok') {
+        // Raised where it stands: #UD, or #GP(0) for more than 15 bytes.
+        d.length = Math.max(1, d.length);
+        this.helperRecord(at, offset, result === 'too-long' ? 'too_long' : 'undefined', undefined, d);
+        firsts.push(at);
+        metas.push(undefined);
+        at += RECORD_BYTES;
+        offset += d.length;
+        ended = true;
+        break;
+      }
+      const placed = this.lower(at, offset, d, mode, size);
+      firsts.push(placed.main);
+      metas.push(placed.lowered);
+      at = placed.next;
+      offset += d.length;
+      if (placed.lowered === undefined) {
+        ended = true;
+        break;
+      }
+      if (d.form.op.ends || (d.form.op.string && placed.lowered.variant.rep !== 0)) {
+        ended = d.form.op.ends === true;
+        if (ended && linksOut(d.form)) links = placed.main;
+        break;
+      }
+    }
+    if (count === 0) return undefined;
+    if (!ended) {
+      this.clearRecord(at);
+      view.setUint16(at + REC.HANDLER, SPECIAL.END, true);
+      view.setUint16(at + REC.OFFSET, offset, true);
+      links = at;
+      at += RECORD_BYTES;
+    }
+    // How many instructions are left at each record.
+    for (let i = 0; i < count; i++) {
+      const to = i + 1 < count ? begins[i + 1] : firsts[i] + RECORD_BYTES;
+      for (let r = begins[i]; r < to; r += RECORD_BYTES) view.setUint8(r + REC.REMAINING, count - i);
+    }
+    if ((mode & MODE.PLAIN) === 0) this.improve(firsts, metas);
+    view.setInt32(address + BLOCK.COUNT, count, true);
+    view.setInt32(address + BLOCK.OFFSET, start, true);
+    view.setUint32(address + BLOCK.PAGE, page >>> 0, true);
+    view.setInt32(address + BLOCK.MODE, mode, true);
+    view.setInt32(address + BLOCK.LENGTH, offset - start, true);
+    view.setInt32(address + BLOCK.RECORDS, (at - address - HEADER_BYTES) / RECORD_BYTES, true);
+    view.setInt32(address + BLOCK.VALID, 1, true);
+    return { top: at, end: offset, links };
+  }
+
+  private clearRecord(at: number): void {
+    this.bytes.fill(0, at, at + RECORD_BYTES);
+    this.view.setUint16(at + REC.BASE, STATE.ZERO, true);
+    this.view.setUint16(at + REC.INDEX, STATE.ZERO, true);
+  }
+
+  /** One instruction: its steps and its record. `lowered` is undefined when TypeScript runs it. */
+  private lower(
+    at: number,
+    offset: number,
+    d: Decoded,
+    mode: number,
+    size: 16 | 32 | 64,
+  ): { main: number; next: number; lowered: Lowered | undefined } {
+    const { form } = d;
+    const { op } = form;
+    const helper = this.helperFor(d, mode, size);
+    if (helper !== undefined) {
+      this.helperRecord(at, offset, helper, form, d);
+      return { main: at, next: at + RECORD_BYTES, lowered: undefined };
+    }
+    const lowered = this.variantOf(d, size);
+    const { variant } = lowered;
+    const { view } = this;
+    let record = at;
+    const usesMemory = variant.operands.some((o) => o.kind === 'M');
+    const touches = usesMemory && op.name !== 'lea';
+    let stepped = false;
+    if (usesMemory && !(op.access?.[0] === '-' && op.name !== 'lea')) {
+      stepped = this.step(record, offset, d, variant, mode, size, touches);
+      if (stepped) record += RECORD_BYTES;
+    }
+    this.clearRecord(record);
+    view.setUint16(record + REC.HANDLER, lowered.loud, true);
+    view.setUint8(record + REC.LENGTH, d.length);
+    view.setUint16(record + REC.OFFSET, offset, true);
+    for (const operand of variant.operands) {
+      if (operand.kind !== 'R' || operand.field === 'CL') continue;
+      view.setUint16(
+        record + (operand.field === 'A' ? REC.A : REC.B),
+        registerSlot(operand.code, operand.width, d),
+        true,
+      );
+    }
+    if (usesMemory) {
+      if (stepped) view.setUint16(record + REC.BASE, STATE.LINEAR, true);
+      else this.addressFields(record, offset, d, extraDisplacement(d));
+    }
+    if (op.ends) {
+      view.setInt32(record + REC.DISPLACEMENT, d.immediateLow, true);
+      if (usesMemory && !stepped) view.setInt32(record + REC.DISPLACEMENT, this.displacement(offset, d, 0), true);
+      else if (usesMemory) view.setInt32(record + REC.DISPLACEMENT, 0, true);
+      if (!linksOut(form)) this.immediate(record, d);
+    } else this.immediate(record, d);
+    return { main: record, next: record + RECORD_BYTES, lowered };
+  }
+
+  private immediate(record: number, d: Decoded): void {
+    const one = d.form.operands.endsWith(',1');
+    this.view.setInt32(record + REC.IMMEDIATE, one ? 1 : d.immediateLow, true);
+    this.view.setInt32(record + REC.IMMEDIATE + 4, one ? 0 : d.immediateHigh, true);
+  }
+
+  private displacement(offset: number, d: Decoded, extra: number): number {
+    return (d.base === RIP_BASE ? d.displacement + offset + d.length : d.displacement) + extra;
+  }
+
+  private addressFields(record: number, offset: number, d: Decoded, extra: number): void {
+    const { view } = this;
+    const absolute = d.form.operands.includes('O');
+    const base =
+      absolute || d.base === NONE ? STATE.ZERO : d.base === RIP_BASE ? STATE.PAGE_BASE : STATE.GPR + d.base * 8;
+    view.setUint16(record + REC.BASE, base, true);
+    view.setUint16(record + REC.INDEX, d.index === NONE || absolute ? STATE.ZERO : STATE.GPR + d.index * 8, true);
+    view.setUint8(record + REC.SCALE, d.scale);
+    view.setInt32(record + REC.DISPLACEMENT, absolute ? d.immediateLow : this.displacement(offset, d, extra), true);
+  }
+
+  /** The step that makes a linear address in front of an instruction whose operand is not in a flat segment, has an
+   * unusual address size, or is a bit string. */
+  private step(
+    record: number,
+    offset: number,
+    d: Decoded,
+    variant: Variant,
+    mode: number,
+    size: 16 | 32 | 64,
+    touches: boolean,
+  ): boolean {
+    const segment = d.segment;
+    const flat = !touches || segmentIsFlat(segment, mode);
+    const native = d.addressSize === (size === 64 ? 64 : 32);
+    const bitString = BIT_STRING.includes(variant.op) && variant.operands[1].kind === 'R';
+    if (flat && native && !bitString) return false;
+    const { view } = this;
+    this.clearRecord(record);
+    this.addressFields(record, offset, d, extraDisplacement(d));
+    view.setUint8(record + REC.LENGTH, d.length);
+    view.setUint16(record + REC.OFFSET, offset, true);
+    view.setUint8(record + REC.SEGMENT, touches ? segment : 0xff);
+    const writes = variant.operands.some((o) => o.kind === 'M' && /w/.test(o.access));
+    const bytes = variant.operands.find((o) => o.kind === 'M')?.width ?? 8;
+    const simple = !bitString && (flat || size === 64);
+    const addressMask = d.addressSize === 64 ? -1n : d.addressSize === 32 ? 0xffff_ffffn : 0xffffn;
+    view.setBigInt64(record + REC.IMMEDIATE, addressMask, true);
+    view.setUint16(
+      record + REC.HANDLER,
+      simple ? SPECIAL.SEGMENT : bitString && flat && native ? SPECIAL.BITS : SPECIAL.CHECKED,
+      true,
+    );
+    view.setUint16(record + REC.A, flat ? STATE.ZERO : STATE.SEG + segment * SEG_BYTES + SEG_BASE, true);
+    if (bitString) {
+      const operand = variant.operands[1];
+      view.setUint16(record + REC.B, registerSlot(operand.code, operand.width, d), true);
+      if (flat && native) view.setBigInt64(record + REC.IMMEDIATE, BigInt(-(variant.width / 8)), true);
+    }
+    const bits = bitString ? variant.width : 0;
+    view.setInt32(record + REC.EXTRA, (bytes / 8) | (writes ? STEP.WRITE : 0) | (bits << STEP.BIT_WIDTH), true);
+    return true;
+  }
+
+  /** The name of the TypeScript helper that must run this instruction, if one must. */
+  private helperFor(d: Decoded, mode: number, size: 16 | 32 | 64): string | undefined {
+    const { op, lock } = d.form;
+    if (d.lock && !(lock && d.isMemory)) return 'undefined';
+    if (op.unbuilt !== undefined) return 'unbuilt';
+    if (op.helper !== undefined) return op.helper;
+    if (d.isMemory && d.base === RIP_BASE && Math.abs(d.displacement) > 0x7fff_0000) return 'reference';
+    if (op.string) {
+      if (d.addressSize === 16) return 'reference';
+      const source = d.override >= 0 ? d.override : SEG.DS;
+      if (op.string.source && !segmentIsFlat(source, mode)) return 'reference';
+      if (op.string.destination && !segmentIsFlat(SEG.ES, mode)) return 'reference';
+    }
+    if (size !== 64) {
+      const stack = MODE.STACK_32 | MODE.FLAT_SS;
+      if (op.stack && (mode & stack) !== stack) return 'reference';
+      if (op.ends && (size === 16 || d.operandSize === 16)) return 'reference';
+    }
+    if (d.addressSize === 16 && /^(loop|jrcxz)/.test(op.name)) return 'reference';
+    // A 64-bit absolute address does not fit a record's displacement.
+    if (d.form.operands.includes('O') && d.immediateHigh !== d.immediateLow >> 31 && d.addressSize === 64)
+      return 'reference';
+    return undefined;
+  }
+
+  private helperRecord(at: number, offset: number, helper: string, form: Form | undefined, d: Decoded): void {
+    this.clearRecord(at);
+    this.view.setUint16(at + REC.HANDLER, SPECIAL.HELPER, true);
+    this.view.setUint8(at + REC.LENGTH, d.length);
+    this.view.setUint8(at + REC.REMAINING, 1);
+    this.view.setUint16(at + REC.OFFSET, offset, true);
+    this.view.setInt32(at + REC.EXTRA, this.helpers.length, true);
+    this.helpers.push({
+      helper,
+      form,
+      length: d.length,
+      name: form?.op.name ?? helper,
+      operandSize: (d.operandSize / 8) as 2 | 4 | 8,
+      addressSize: (d.addressSize / 8) as 2 | 4 | 8,
+      operandBits: d.operandSize,
+      addressBits: d.addressSize,
+      rep: d.rep,
+      reg: d.reg,
+      isMemory: d.isMemory,
+      rm: d.rm,
+      segment: d.form.operands.startsWith('X') && d.override < 0 ? SEG.DS : d.override >= 0 ? d.override : d.segment,
+      immediate: BigInt.asIntN(64, (BigInt(d.immediateHigh) << 32n) | BigInt(d.immediateLow >>> 0)),
+      immediate2: d.immediate2,
+      opcode: d.opcode,
+      base: d.base,
+      index: d.index,
+      scale: d.scale,
+      displacement: d.displacement,
+      rex: d.rex,
+    });
+  }
+
+  private variantOf(d: Decoded, size: 16 | 32 | 64): Lowered {
+    const { form } = d;
+    let { operandSize } = d;
+    // NOP is the exchange of rAX with itself that leaves even the upper half alone.
+    const nop = form.code === '90+r' && (d.opcode & 7) === 0 && (d.rex & 1) === 0;
+    if (nop) operandSize = 32;
+    const countMask = operandSize === 64 && !form.operands.startsWith('Eb') ? 63 : 31;
+    const certain =
+      form.op.conditionalFlags === true &&
+      (form.operands.endsWith(',1') || (form.operands.endsWith('Ib') && (d.immediateLow & countMask) !== 0));
+    const addressSize = d.addressSize === 64 ? 64 : 32;
+    const stack = size === 64 ? 64 : 32;
+    const key =
+      (((((d.formIndex * 3 + SIZE_INDEX[operandSize]) * 2 + (d.isMemory ? 1 : 0)) * 4 + d.rep) * 2 +
+        (addressSize === 64 ? 1 : 0)) *
+        2 +
+        (stack === 64 ? 1 : 0)) *
+        4 +
+      (certain ? 2 : 0) +
+      (nop ? 1 : 0);
+    const known = this.lowered.get(key);
+    if (known) return known;
+    const rep = form.op.string ? d.rep : 0;
+    const variant = describe({ form, size: operandSize, isMemory: d.isMemory, rep, addressSize, stack, certain });
+    const handlerKey = nop ? 'nop/32 R32-' : variant.key;
+    const loud = this.handlers.loud.get(handlerKey);
+    if (loud === undefined) throw new Error(`broken belief: every variant has a handler (${handlerKey})`);
+    const memory = variant.operands.some((o) => o.kind === 'M' && o.access !== '-');
+    const { op } = form;
+    const lowered: Lowered = {
+      variant: nop ? { ...variant, key: handlerKey, op: { name: 'nop' }, operands: [] } : variant,
+      loud,
+      quiet: this.handlers.quiet.get(handlerKey) ?? loud,
+      kills: op.conditionalFlags && !certain ? 0 : mask(op.writes),
+      writes: mask(op.writes),
+      reads: mask(op.reads),
+      faults: memory || op.stack === true || op.string !== undefined || op.faults === true,
+    };
+    this.lowered.set(key, lowered);
+    return lowered;
+  }
+
+  /** Flags that nothing will see are not computed, and a comparison before its branch becomes one record's work. A flag
+   * is dead only if it is overwritten before anything that reads it, faults, or leaves the block. */
+  private improve(records: readonly number[], metas: readonly (Lowered | undefined)[]): void {
+    const { view } = this;
+    let live = ALL_FLAGS;
+    for (let i = records.length - 1; i >= 0; i--) {
+      const meta = metas[i];
+      if (meta === undefined) {
+        live = ALL_FLAGS;
+        continue;
+      }
+      const quiet = meta.writes !== 0 && (meta.writes & live) === 0;
+      if (quiet) view.setUint16(records[i] + REC.HANDLER, meta.quiet, true);
+      live = (live & ~meta.kills) | meta.reads;
+      if (meta.faults) live = ALL_FLAGS;
+    }
+    const last = records.length - 1;
+    const branch = metas[last]?.variant.op.name;
+    if (last < 1 || branch === undefined || records[last] !== records[last - 1] + RECORD_BYTES) return;
+    if (branch[0] !== 'j' || !CONDITIONS.includes(branch.slice(1) as 'o')) return;
+    const fused = this.handlers.fused.get(`${metas[last - 1]?.variant.key} ${branch}`);
+    if (fused !== undefined) view.setUint16(records[last - 1] + REC.HANDLER, fused, true);
+  }
+
+  // ---- The code map
+
+  private note(page: number, block: Block): void {
+    let frame = this.frames.get(page);
+    if (frame === undefined) {
+      frame = { blocks: [], low: 0, high: 0 };
+      this.frames.set(page, frame);
+      this.frameHasCode(page);
+    }
+    frame.blocks.push(block);
+    const [low, high] = lines(block.start, block.end);
+    frame.low |= low;
+    frame.high |= high;
+  }
+
+  /** To be called before bytes change. `current` is the running record, or 0. */
+  written(gpa: number, length: number, current: number): void {
+    for (let page = gpa - (gpa % 4096); page < gpa + length; page += 4096) {
+      const frame = this.frames.get(page);
+      if (frame === undefined) continue;
+      const from = Math.max(0, gpa - page);
+      const to = Math.min(4096, gpa + length - page);
+      const [low, high] = lines(from, to);
+      if (((frame.low & low) | (frame.high & high)) === 0) continue;
+      if (frame.blocks.some((b) => b.start < to && from < b.end)) this.drop(page, frame, from, to, current);
+    }
+  }
+
+  private drop(page: number, frame: Frame, from: number, to: number, current: number): void {
+    const { view } = this;
+    const kept: Block[] = [];
+    frame.low = 0;
+    frame.high = 0;
+    for (const block of frame.blocks) {
+      // Links stay inside a frame: forgetting all of the frame's is enough.
+      if (block.links !== 0) view.setBigInt64(block.links + REC.LINK_TAKEN, 0n, true);
+      if (block.start < to && from < block.end) {
+        block.valid = false;
+        this.exact.delete((page + block.start) * 1024 + block.mode);
+        const gpa = page + block.start;
+        const at = BLOCK_TABLE + (((gpa ^ (gpa >>> 12)) & (BLOCK_TABLE_ENTRIES - 1)) << 4);
+        if (view.getInt32(at + 8, true) === block.address) view.setInt32(at + 4, -1, true);
+        view.setInt32(block.address + BLOCK.VALID, 0, true);
+        this.endRunning(block, current);
+      } else {
+        kept.push(block);
+        const [low, high] = lines(block.start, block.end);
+        frame.low |= low;
+        frame.high |= high;
+      }
+    }
+    frame.blocks = kept;
+    if (kept.length === 0) this.frames.delete(page);
+  }
+
+  /** If the dropped block is running, it ends after the instruction that wrote. */
+  private endRunning(block: Block, current: number): void {
+    const { view } = this;
+    const records = view.getInt32(block.address + BLOCK.RECORDS, true);
+    const end = block.address + HEADER_BYTES + records * RECORD_BYTES;
+    if (current < block.address || current >= end) return;
+    view.setInt32(STATE.RESYNC, 1, true);
+    let next = current + RECORD_BYTES;
+    // A fused pair is one step: its branch has no store of its own and goes by links, which are gone.
+    while (next < end && view.getUint8(next + REC.REMAINING) === view.getUint8(current + REC.REMAINING)) {
+      next += RECORD_BYTES;
+    }
+    if (next < end && view.getUint16(next + REC.HANDLER, true) !== SPECIAL.END) {
+      view.setUint16(next + REC.HANDLER, SPECIAL.RESYNC, true);
+    }
+  }
+}
+
+const ALL_ONES = new Uint8Array(4096).fill(0xff);
+
+/** Whether the record's last 8 bytes are links: a direct branch or a call. */
+function linksOut(form: Form): boolean {
+  return form.op.ends === true && form.operands.startsWith('J');
+}
+
+/** POP to memory computes its address with RSP already moved. */
+function extraDisplacement(d: Decoded): number {
+  return d.form.op.name === 'pop' && d.isMemory && d.base === 4 ? d.operandSize / 8 : 0;
+}
+
+function segmentIsFlat(segment: number, mode: number): boolean {
+  return segment < SEG.FS && (mode & (MODE.FLAT_ES << segment)) !== 0;
+}
+
+/** State address of a register operand. */
+function registerSlot(code: string, width: number, d: Decoded): number {
+  let number: number;
+  if (code === 'AL' || code === 'rAX') number = 0;
+  else if (code === 'CL') number = 1;
+  else if (code[0] === 'G') number = d.reg;
+  else if (code[0] === 'Z') number = (d.opcode & 7) | ((d.rex & 1) << 3);
+  else number = d.rm;
+  if (width === 8 && code !== 'AL' && code !== 'CL' && d.rex === 0 && number >= 4)
+    return STATE.GPR + (number - 4) * 8 + 1;
+  return STATE.GPR + number * 8;
+}
+
+/** The 64-byte lines of a byte range in a page, as two masks. */
+function lines(from: number, to: number): [number, number] {
+  let low = 0;
+  let high = 0;
+  for (let line = from >> 6; line <= (to - 1) >> 6; line++) {
+    if (line < 32) low |= 1 << line;
+    else high |= 1 << (line - 32);
+  }
+  return [low, high];
+}

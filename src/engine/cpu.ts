@@ -1,0 +1,718 @@
+/** Cpu: one x86-64 processor. The state, the core, and the loop between them.
+ *
+ * `run` hands blocks to the generated code in quanta and does what that code cannot: it finds and decodes blocks, runs
+ * the instructions that are TypeScript's, delivers faults and interrupts, and stops at exact instruction counts. Where
+ * fewer instructions are left than a block has, and under single-step and breakpoints, instructions run one at a time
+ * (the plain form); the guest cannot tell.
+ * May not: know a device; everything outside is behind CpuHost.   Next: machine/machine.ts. */
+
+import { createMemory, instantiate } from '../wasm/runtime.ts';
+import { RFLAGS, VECTOR } from '../x86/constants.ts';
+import type { CpuModel } from '../x86/cpuid.ts';
+import type { VcpuState } from '../x86/vcpu-state.ts';
+import { MemoryAccess } from './access.ts';
+import { Blocks, FIRST_BLOCK, type HelperRecord, STEP } from './blocks.ts';
+import { type Access, type CpuHost, GuestFault, type HelperInsn, Unbuilt } from './core.ts';
+import { coreBytes } from './core-bytes.ts';
+import { CpuState } from './cpu-state.ts';
+import { RIP_BASE } from './decoder.ts';
+import { TRAIL, TRAIL_ENTRIES, TRAIL_INDEX } from './emit/core.ts';
+import { highHalf, lowHalf } from './halves.ts';
+import { BREAKPOINT_HITS, Mmu } from './mmu.ts';
+import { codeSize, MODE, modeWord } from './mode.ts';
+import { REC, STATUS } from './record.ts';
+import { evaluate } from './reference.ts';
+import {
+  FETCH_TLB_ENTRIES,
+  FETCH_TLB_SUPERVISOR,
+  FETCH_TLB_USER,
+  RAM,
+  SEG,
+  STATE,
+  TLB_SUPERVISOR,
+  TLB_USER,
+} from './state.ts';
+import { controlHelpers } from './system/control.ts';
+import { descriptorHelpers } from './system/descriptors.ts';
+import { deliverException, deliverInterrupt, exceptionHelpers } from './system/exceptions.ts';
+import { farHelpers } from './system/far.ts';
+import { fpuHelpers, resetFpu } from './system/fpu-state.ts';
+import { ioHelpers } from './system/io.ts';
+import { miscHelpers } from './system/misc.ts';
+import { msrHelpers } from './system/msr-access.ts';
+import { segmentHelpers } from './system/segments.ts';
+import { stackFlagHelpers } from './system/stack-flags.ts';
+import { syscallHelpers } from './system/syscall.ts';
+import type { SystemCore } from './system/system-core.ts';
+
+/** Instructions per call into generated code: long enough to forget the call, short enough for the host's optimising
+ * compiler to take over early. */
+export const QUANTUM = 1_000_000;
+/** Faults in a row without one completed instruction that end a run. */
+const FAULT_LOOP = 1000;
+
+export type CpuExit =
+  /** The asked-for count was reached. */
+  | { kind: 'budget' }
+  /** HLT completed; an interrupt is awaited (RFLAGS.IF may be clear). */
+  | { kind: 'halt' }
+  /** A port was touched: device events may have moved. */
+  | { kind: 'event' }
+  /** An address given to setBreakpoints is next. */
+  | { kind: 'breakpoint'; at: bigint }
+  | { kind: 'triple-fault' }
+  | { kind: 'fault-loop' }
+  | { kind: 'unbuilt'; what: string; table: string };
+
+/** An exception as the CPU raised it. */
+export type RaisedFault = {
+  vector: number;
+  errorCode: number | undefined;
+  cr2: bigint | undefined;
+  rip: bigint;
+  instructions: number;
+};
+
+export type CpuOptions = {
+  /** Bytes, a multiple of 64 KiB, at most 3 GiB. */
+  ramSize: number;
+  cpuModel: CpuModel;
+  host: CpuHost;
+  /** One instruction at a time, always: the form every optimisation is held against. */
+  plain?: boolean;
+  /** Instructions per call into generated code; what it is cannot be seen by the guest. */
+  quantum?: number;
+};
+
+type Helper = (core: SystemCore, insn: HelperInsn) => unknown;
+
+/** How a helper ends its turn, beyond its effect. */
+const EVENT_HELPERS = new Set(['in', 'out', 'ins', 'outs']);
+
+export class Cpu implements SystemCore {
+  readonly buffer: ArrayBuffer;
+  readonly ramOffset = RAM;
+  readonly ramSize: number;
+  readonly host: CpuHost;
+  readonly model: CpuModel;
+  readonly state: CpuState;
+  /** Virtual nanoseconds that were skipped while halted. */
+  idleNs = 0;
+  /** The first exception of the run, and the last ones, newest last. */
+  firstFault: RaisedFault | undefined;
+  readonly recentFaults: RaisedFault[] = [];
+  faultCount = 0;
+  /** MSRs that do not exist, with how often each was touched. */
+  readonly unknownMsrs = new Map<number, number>();
+
+  readonly #view: DataView;
+  readonly #mmu: Mmu;
+  readonly #access: MemoryAccess;
+  readonly #blocks: Blocks;
+  readonly #exports: { run(block: number): number; lookup(rip: bigint): number };
+  readonly #insn: CurrentInsn;
+  readonly #plain: boolean;
+  readonly #quantum: number;
+  readonly #helpers: Record<string, Helper>;
+  #done = 0;
+  #grant = 0;
+  #inCode = false;
+  #halted = false;
+  #debugging = false;
+  #faultsInRow = 0;
+  #lastFaultAt = -1;
+  #breakpoints = new Set<bigint>();
+  /** The breakpoint that `run` last stopped at: it is passed without stopping again. */
+  #passing: bigint | undefined;
+
+  static create(options: CpuOptions): Cpu {
+    return new Cpu(options);
+  }
+
+  constructor({ ramSize, cpuModel, host, plain = false, quantum = QUANTUM }: CpuOptions) {
+    const pages = Math.ceil((RAM + ramSize) / 65536);
+    const memory = createMemory(pages);
+    this.buffer = memory.buffer;
+    this.ramSize = ramSize;
+    this.host = host;
+    this.model = cpuModel;
+    this.#plain = plain;
+    this.#quantum = quantum;
+    this.state = new CpuState(this.buffer);
+    this.#view = this.state.view;
+    this.#mmu = new Mmu(this, this.buffer);
+    this.#access = new MemoryAccess(this.state, this.#mmu);
+    this.#blocks = new Blocks(
+      this.buffer,
+      ramSize,
+      (feature) => cpuModel.features.has(feature),
+      (page) => this.#mmu.dropWriteTags(page),
+    );
+    this.#blocks.clear();
+    this.#insn = new CurrentInsn(this.state);
+    this.#helpers = allHelpers;
+    const imports = {
+      cpu: {
+        memory,
+        miss: (low: number, high: number, kind: number) => this.#mmu.slow(low, high, kind),
+        commit: () => this.#mmu.commit(),
+        segment: (record: number) => this.#segmentStep(record),
+      },
+    };
+    const instance = instantiate(coreBytes(), imports);
+    this.#exports = instance.exports as never;
+    this.#reset();
+  }
+
+  #reset(): void {
+    this.state.rflags = 2;
+    this.state.set64('PAT', 0x0007_0406_0007_0406n);
+    this.state.setDr(6, 0xffff_0ff0n);
+    this.state.setDr(7, 0x400n);
+    resetFpu(this.state);
+    this.modeChanged();
+  }
+
+  // ---- What the machine sees
+
+  vcpuState(): VcpuState {
+    return this.state.read();
+  }
+
+  setState(state: Partial<VcpuState>): void {
+    this.state.write(state);
+    this.#mmu.flushTlb();
+    if (state.cr3 !== undefined || state.cr0 !== undefined)
+      this.#mmu.loadPdptes(Number(this.state.get64('CR3') & 0xffff_ffffn));
+    this.#halted = false;
+    this.modeChanged();
+  }
+
+  get instructions(): number {
+    if (!this.#inCode) return this.#done;
+    const current = this.#view.getInt32(STATE.CURRENT, true);
+    const left = this.#view.getInt32(STATE.LEFT, true);
+    return this.#done + this.#grant - left - this.#view.getUint8(current + REC.REMAINING);
+  }
+
+  get now(): number {
+    return this.instructions + this.idleNs;
+  }
+
+  get halted(): boolean {
+    return this.#halted;
+  }
+
+  setBreakpoints(addresses: Iterable<bigint>): void {
+    this.#breakpoints = new Set([...addresses].map((a) => BigInt.asUintN(64, a)));
+    this.#blocks.setStops(new Set([...this.#breakpoints].map((a) => Number(a & 0xfffn))));
+  }
+
+  /** RIPs that control went to by a computed jump or across pages, newest last. */
+  recentBlocks(count: number): bigint[] {
+    const index = this.#view.getInt32(TRAIL_INDEX, true) >>> 0;
+    const n = Math.min(count, index, TRAIL_ENTRIES);
+    return Array.from({ length: n }, (_, i) =>
+      this.#view.getBigUint64(TRAIL + ((index - n + i) % TRAIL_ENTRIES) * 8, true),
+    );
+  }
+
+  /** The architectural registers as bytes, the same for every engine and quantum: what state hashes are made of. */
+  registerBytes(): Uint8Array {
+    const out = new Uint8Array(144 + (STATE.TSC_AUX + 8 - STATE.GDTR_BASE) + 512);
+    const bytes = this.state.bytes;
+    out.set(bytes.subarray(STATE.GPR, STATE.GPR + 128));
+    const view = new DataView(out.buffer);
+    view.setBigUint64(128, this.state.rip, true);
+    view.setUint32(136, this.state.rflags >>> 0, true);
+    view.setInt32(140, this.state.cpl, true);
+    out.set(bytes.subarray(STATE.GDTR_BASE, STATE.TSC_AUX + 8), 144);
+    out.set(bytes.subarray(STATE.FXSAVE, STATE.FXSAVE + 512), out.length - 512);
+    return out;
+  }
+
+  // ---- CpuCore: what the system half sees
+
+  readLinear(address: bigint, size: 1 | 2 | 4 | 8, system?: boolean): bigint {
+    return this.#access.readLinear(address, size, system);
+  }
+  writeLinear(address: bigint, size: 1 | 2 | 4 | 8, value: bigint, system?: boolean): void {
+    this.#access.writeLinear(address, size, value, system);
+  }
+  probeLinear(address: bigint, length: number, access: Access, system?: boolean): void {
+    this.#access.probeLinear(address, length, access, system);
+  }
+  linear(segment: number, offset: bigint, size: number, write: boolean): bigint {
+    return this.#access.linear(segment, offset, size, write);
+  }
+  readSegment(segment: number, offset: bigint, size: 1 | 2 | 4 | 8): bigint {
+    return this.#access.readSegment(segment, offset, size);
+  }
+  writeSegment(segment: number, offset: bigint, size: 1 | 2 | 4 | 8, value: bigint): void {
+    this.#access.writeSegment(segment, offset, size, value);
+  }
+  flushTlb(): void {
+    this.#mmu.flushTlb();
+  }
+  flushTlbPage(address: bigint): void {
+    this.#mmu.flushPage(lowHalf(address), highHalf(address));
+  }
+  loadPdptes(cr3: number): boolean {
+    return this.#mmu.loadPdptes(cr3);
+  }
+  hasCode(gpaPage: number): boolean {
+    return this.#blocks.hasCode(gpaPage);
+  }
+  physicalWritten(gpa: number, length: number): void {
+    this.#blocks.written(gpa, length, this.#inCode ? this.#view.getInt32(STATE.CURRENT, true) : 0);
+  }
+  unknownMsr(number: number): void {
+    this.unknownMsrs.set(number, (this.unknownMsrs.get(number) ?? 0) + 1);
+  }
+
+  modeChanged(): void {
+    const { state } = this;
+    const view = this.#view;
+    const user = state.cpl === 3;
+    view.setInt32(STATE.MODE, modeWord(state), true);
+    view.setInt32(STATE.TLB, user ? TLB_USER : TLB_SUPERVISOR, true);
+    view.setInt32(STATE.FETCH_TLB, user ? FETCH_TLB_USER : FETCH_TLB_SUPERVISOR, true);
+    const mask = state.is64 ? -1n : 0xffff_ffffn;
+    view.setBigInt64(STATE.ADDRESS_MASK, mask, true);
+    view.setBigInt64(STATE.RIP_MASK, mask, true);
+    this.#mmu.alignmentChanged();
+    this.#debugging = (Number(state.dr(7)) & 0xff) !== 0;
+  }
+
+  // ---- The loop
+
+  /** Runs until `until` instructions have completed since the CPU was made, or something ends it before. */
+  run(until: number): CpuExit {
+    const view = this.#view;
+    for (;;) {
+      const flags = view.getInt32(STATE.SYS_FLAGS, true);
+      const shadow = view.getInt32(STATE.SHADOW, true) !== 0;
+      if ((flags & RFLAGS.IF) !== 0 && !shadow && this.host.interruptPending()) {
+        const exit = this.#interrupt();
+        if (exit) return exit;
+        continue;
+      }
+      if (this.#halted) return { kind: 'halt' };
+      const remaining = until - this.#done;
+      if (remaining <= 0) return { kind: 'budget' };
+      const single = shadow || this.#plain || this.#debugging || (flags & RFLAGS.TF) !== 0 || this.#limited();
+      if ((flags & RFLAGS.RF) !== 0 && !this.#debugging) view.setInt32(STATE.SYS_FLAGS, flags & ~RFLAGS.RF, true);
+      const exit = single ? this.#single() : this.#quantumOf(Math.min(remaining, this.#quantum), remaining);
+      if (exit) return exit;
+    }
+  }
+
+  #limited(): boolean {
+    return (this.#view.getInt32(STATE.MODE, true) & MODE.CS_LIMITED) !== 0;
+  }
+
+  #interrupt(): CpuExit | undefined {
+    this.#halted = false;
+    try {
+      const vector = this.host.acknowledgeInterrupt();
+      if (deliverInterrupt(this, vector) === 'triple-fault') return { kind: 'triple-fault' };
+    } catch (e) {
+      return this.#caught(e);
+    }
+    return undefined;
+  }
+
+  /** Generated code for up to `grant` instructions. */
+  #quantumOf(grant: number, remaining: number): CpuExit | undefined {
+    const view = this.#view;
+    if (this.#breakpoints.size > 0) {
+      const rip = this.state.rip;
+      if (this.#breakpoints.has(rip) && this.#passing !== rip) {
+        this.#passing = rip;
+        return { kind: 'breakpoint', at: rip };
+      }
+      // A block that begins with a stop begins with another address's: step over it.
+      const here = this.#passing === rip || [...this.#breakpoints].some((b) => (b & 0xfffn) === (rip & 0xfffn));
+      if (here) return this.#single();
+      this.#passing = undefined;
+    }
+    const block = this.#find(0);
+    if (block < 0) return this.#raise();
+    if (block < FIRST_BLOCK) return this.#single();
+    const status = this.#execute(block, grant);
+    if (status === STATUS.BUDGET && remaining - grant + view.getInt32(STATE.LEFT, true) > 0) {
+      // The next block is longer than what is left of the grant: near the end of `until`, the rest goes one by one.
+      const left = view.getInt32(STATE.LEFT, true);
+      this.#settle();
+      if (grant === remaining && left > 0) return this.#single();
+      return undefined;
+    }
+    return this.#after(status);
+  }
+
+  /** One instruction in its plain form, with everything that is checked around one. */
+  #single(): CpuExit | undefined {
+    const { state } = this;
+    const trap = (this.#view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.TF) !== 0;
+    if (this.#debugging) {
+      const hit = this.#instructionBreakpoint();
+      if (hit) return this.#deliver(new GuestFault(VECTOR.DB), hit);
+    }
+    this.#passing = undefined;
+    const before = this.#done;
+    state.shadow = 0;
+    this.#view.setInt32(BREAKPOINT_HITS, 0, true);
+    const block = this.#find(MODE.PLAIN);
+    if (block < 0) return this.#raise();
+    const status = this.#execute(block, 1);
+    const exit = this.#after(status);
+    if (this.#done === before) return exit;
+    if (this.#debugging || trap) {
+      const flags = this.#view.getInt32(STATE.SYS_FLAGS, true);
+      this.#view.setInt32(STATE.SYS_FLAGS, flags & ~RFLAGS.RF, true);
+      const hits = this.#view.getInt32(BREAKPOINT_HITS, true);
+      const dr6 = hits | (trap && !this.#entered ? 0x4000 : 0);
+      if (dr6 !== 0 && (exit === undefined || exit.kind === 'event' || exit.kind === 'halt')) {
+        this.#halted = false;
+        return this.#deliver(new GuestFault(VECTOR.DB), dr6) ?? (exit?.kind === 'event' ? exit : undefined);
+      }
+    }
+    return exit;
+  }
+
+  /** Set by a helper that went through a gate: the single-step trap belongs to the interrupted code, whose TF is saved. */
+  #entered = false;
+
+  #instructionBreakpoint(): number {
+    const { state } = this;
+    if ((this.#view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.RF) !== 0) return 0;
+    const dr7 = Number(state.dr(7));
+    const at = this.#linearRip();
+    for (let n = 0; n < 4; n++) {
+      const enabled = ((dr7 >> (2 * n)) & 3) !== 0 && ((dr7 >> (16 + 4 * n)) & 3) === 0;
+      if (enabled && state.dr(n) === at) return 1 << n;
+    }
+    return 0;
+  }
+
+  #linearRip(): bigint {
+    const { state } = this;
+    const sum = state.rip + state.base(SEG.CS);
+    return state.is64 ? BigInt.asUintN(64, state.rip) : sum & 0xffff_ffffn;
+  }
+
+  #execute(block: number, grant: number): number {
+    const view = this.#view;
+    view.setInt32(STATE.LEFT, grant, true);
+    view.setInt32(STATE.RESYNC, 0, true);
+    this.#grant = grant;
+    this.#inCode = true;
+    const status = this.#exports.run(block);
+    this.#inCode = false;
+    return status;
+  }
+
+  /** Books what generated code completed. */
+  #settle(): void {
+    this.#done += this.#grant - this.#view.getInt32(STATE.LEFT, true);
+    this.#grant = 0;
+    this.#view.setInt32(STATE.LEFT, 0, true);
+  }
+
+  /** Gives back the instructions of the block from the record at CURRENT on, and points RIP at it. */
+  #rewind(): number {
+    const view = this.#view;
+    const record = view.getInt32(STATE.CURRENT, true);
+    view.setInt32(STATE.LEFT, view.getInt32(STATE.LEFT, true) + view.getUint8(record + REC.REMAINING), true);
+    this.#settle();
+    return record;
+  }
+
+  #ripOf(record: number, extra: number): bigint {
+    const view = this.#view;
+    const base = view.getBigUint64(STATE.PAGE_BASE, true);
+    const rip = base + BigInt(view.getUint16(record + REC.OFFSET, true) + extra);
+    return rip & BigInt.asUintN(64, view.getBigInt64(STATE.RIP_MASK, true));
+  }
+
+  #after(status: number): CpuExit | undefined {
+    switch (status) {
+      case STATUS.BUDGET:
+      case STATUS.JUMP:
+        this.#settle();
+        return undefined;
+      case STATUS.RESYNC:
+        this.#rewind();
+        return undefined;
+      case STATUS.FAULT: {
+        const record = this.#rewind();
+        this.state.rip = this.#ripOf(record, 0);
+        return this.#raise();
+      }
+      default:
+        return this.#helper(this.#rewind());
+    }
+  }
+
+  /** Delivers the exception in FAULT_*. */
+  #raise(): CpuExit | undefined {
+    const view = this.#view;
+    const error = view.getInt32(STATE.FAULT_ERROR, true);
+    const vector = view.getInt32(STATE.FAULT_VECTOR, true);
+    const cr2 = vector === VECTOR.PF ? view.getBigUint64(STATE.FAULT_CR2, true) : undefined;
+    return this.#deliver(new GuestFault(vector, error < 0 ? undefined : error, cr2));
+  }
+
+  #deliver(fault: GuestFault, dr6?: number): CpuExit | undefined {
+    const { vector, errorCode, cr2 } = fault;
+    const raised: RaisedFault = { vector, errorCode, cr2, rip: this.state.rip, instructions: this.#done };
+    this.firstFault ??= raised;
+    this.faultCount++;
+    this.recentFaults.push(raised);
+    if (this.recentFaults.length > 8) this.recentFaults.shift();
+    this.#faultsInRow = this.#lastFaultAt === this.#done ? this.#faultsInRow + 1 : 0;
+    this.#lastFaultAt = this.#done;
+    if (this.#faultsInRow >= FAULT_LOOP) return { kind: 'fault-loop' };
+    try {
+      const options = dr6 === undefined ? {} : { dr6 };
+      if (deliverException(this, vector, errorCode, cr2, options) === 'triple-fault') return { kind: 'triple-fault' };
+    } catch (e) {
+      return this.#caught(e);
+    }
+    return undefined;
+  }
+
+  #caught(e: unknown): CpuExit | undefined {
+    if (e instanceof GuestFault) return this.#deliver(e);
+    if (e instanceof Unbuilt) return { kind: 'unbuilt', what: e.what, table: e.table };
+    throw e;
+  }
+
+  #helper(recordAddress: number): CpuExit | undefined {
+    const { state } = this;
+    const record = this.#blocks.helper(this.#view.getInt32(recordAddress + REC.EXTRA, true));
+    const rip = this.#ripOf(recordAddress, 0);
+    const next = this.#ripOf(recordAddress, record.length);
+    const insn = this.#insn;
+    insn.use(record, rip, next);
+    state.rip = rip;
+    this.#entered = false;
+    try {
+      let jumped: unknown;
+      if (record.helper === 'reference') jumped = evaluate(this, record);
+      else if (record.helper === 'unbuilt') throw unbuiltInstruction(record);
+      else if (record.helper === 'too_long') throw new GuestFault(VECTOR.GP, 0);
+      else if (record.helper === 'hlt') this.#halt();
+      else if (record.helper === 'ins' || record.helper === 'outs') jumped = this.#portString(insn, record.helper);
+      else {
+        const helper = this.#helpers[record.helper];
+        if (helper === undefined) throw new Error(`broken belief: a helper named ${record.helper} exists`);
+        jumped = helper(this, insn);
+        this.#entered = GATES.has(record.helper);
+      }
+      if (jumped !== true) state.rip = next;
+    } catch (e) {
+      return this.#caught(e);
+    }
+    this.#done++;
+    if (this.#halted) return { kind: 'halt' };
+    return EVENT_HELPERS.has(record.helper) ? { kind: 'event' } : undefined;
+  }
+
+  #halt(): void {
+    if (this.state.cpl !== 0) throw new GuestFault(VECTOR.GP, 0);
+    this.#halted = true;
+  }
+
+  /** INS and OUTS: one element; under REP each counts one instruction and RIP stays until the count is zero. */
+  #portString(insn: HelperInsn, name: 'ins' | 'outs'): boolean {
+    const { state } = this;
+    const step = name === 'ins' ? ioHelpers.ins_step : ioHelpers.outs_step;
+    if (insn.rep === 0) {
+      step(this, insn);
+      return false;
+    }
+    const count = state.gpr(1, insn.addressSize);
+    if (count === 0n) return false;
+    step(this, insn);
+    state.setGpr(1, count - 1n, insn.addressSize);
+    return count !== 1n;
+  }
+
+  // ---- Finding code
+
+  /** Block at RIP, or -1 with the fault in FAULT_*. Sets PAGE_BASE. */
+  #find(plain: number): number {
+    const view = this.#view;
+    const mode = view.getInt32(STATE.MODE, true) | plain;
+    if (plain === 0) {
+      const known = this.#exports.lookup(view.getBigInt64(STATE.RIP, true));
+      if (known !== 0) return known;
+    }
+    if ((mode & MODE.CS_LIMITED) !== 0 && this.#pastLimit(0)) return -1;
+    const linear = this.#linearRip();
+    const page = this.#fetchPage(linear);
+    if (page < 0) return -1;
+    const offset = Number(linear & 0xfffn);
+    view.setBigUint64(STATE.PAGE_BASE, BigInt.asUintN(64, this.state.rip - BigInt(offset)), true);
+    if (page >= this.ramSize || (mode & MODE.CS_LIMITED) !== 0) return this.#gathered(linear, page, offset, mode);
+    return this.#blocks.find(page + offset, mode) ?? this.#gathered(linear, page, offset, mode);
+  }
+
+  /** Guest-physical page of a linear address for a fetch, through the fetch TLB. */
+  #fetchPage(linear: bigint): number {
+    const view = this.#view;
+    const low = lowHalf(linear);
+    const high = highHalf(linear);
+    const user = this.state.cpl === 3;
+    const at = (user ? FETCH_TLB_USER : FETCH_TLB_SUPERVISOR) + ((low >>> 12) & (FETCH_TLB_ENTRIES - 1)) * 16;
+    if (view.getInt32(at, true) === (low & ~0xfff) && view.getInt32(at + 4, true) === (high | 0)) {
+      return view.getUint32(at + 8, true);
+    }
+    const page = this.#mmu.fetchTranslate(low, high, user);
+    if (page === -1) return -1;
+    if (page < 0) {
+      view.setInt32(STATE.FAULT_VECTOR, VECTOR.GP, true); // not canonical
+      view.setInt32(STATE.FAULT_ERROR, 0, true);
+      return -1;
+    }
+    return page;
+  }
+
+  #pastLimit(bytes: number): boolean {
+    const { state } = this;
+    if (state.rip + BigInt(bytes) <= BigInt(state.limit(SEG.CS))) return false;
+    this.#view.setInt32(STATE.FAULT_VECTOR, VECTOR.GP, true);
+    this.#view.setInt32(STATE.FAULT_ERROR, 0, true);
+    return true;
+  }
+
+  /** An instruction whose bytes are not simply a run in one page of RAM: they are collected, as many as it needs. */
+  #gathered(linear: bigint, page: number, offset: number, mode: number): number {
+    const limited = (mode & MODE.CS_LIMITED) !== 0;
+    const room = limited ? Math.min(15, Number(BigInt(this.state.limit(SEG.CS)) - this.state.rip) + 1) : 15;
+    const byteAt = (gpa: number): number => (gpa < this.ramSize ? this.state.bytes[RAM + gpa] : 0xff);
+    const here = Math.min(room, 4096 - offset);
+    const code = Array.from({ length: here }, (_, i) => byteAt(page + offset + i));
+    const enough = (): boolean =>
+      this.#blocks.decoder.decode(Uint8Array.from(code), 0, code.length, codeSize(mode)) !== 'truncated';
+    if (!enough()) {
+      if (here < room) {
+        const next = this.#linearNext(linear);
+        const second = this.#fetchPage(next);
+        if (second < 0) return -1;
+        for (let i = 0; code.length < room; i++) code.push(byteAt(second + i));
+      }
+      if (!enough() && this.#pastLimit(room)) return -1;
+    }
+    return this.#blocks.crossing(Uint8Array.from(code), offset, mode & ~MODE.PLAIN);
+  }
+
+  #linearNext(linear: bigint): bigint {
+    const next = (linear & ~0xfffn) + 0x1000n;
+    return this.state.is64 ? BigInt.asUintN(64, next) : next & 0xffff_ffffn;
+  }
+
+  /** The checked-segment step of generated code: LINEAR, or 1 with the fault in FAULT_*. */
+  #segmentStep(record: number): number {
+    const view = this.#view;
+    const field = (offset: number): bigint => view.getBigInt64(view.getUint16(record + offset, true), true);
+    const extra = view.getInt32(record + REC.EXTRA, true);
+    const width = extra >> STEP.BIT_WIDTH;
+    const mask = BigInt.asUintN(64, view.getBigInt64(record + REC.IMMEDIATE, true));
+    let offset = field(REC.BASE) + (field(REC.INDEX) << BigInt(view.getUint8(record + REC.SCALE)));
+    offset += BigInt(view.getInt32(record + REC.DISPLACEMENT, true));
+    if (width !== 0) offset += (BigInt.asIntN(width, field(REC.B)) >> 3n) & BigInt(-(width / 8));
+    try {
+      const segment = view.getUint8(record + REC.SEGMENT);
+      const write = (extra & STEP.WRITE) !== 0;
+      const linear = this.linear(segment, BigInt.asUintN(64, offset) & mask, extra & STEP.SIZE, write);
+      view.setBigUint64(STATE.LINEAR, linear, true);
+      return 0;
+    } catch (e) {
+      if (!(e instanceof GuestFault)) throw e;
+      view.setInt32(STATE.FAULT_VECTOR, e.vector, true);
+      view.setInt32(STATE.FAULT_ERROR, e.errorCode ?? -1, true);
+      return 1;
+    }
+  }
+}
+
+const GATES = new Set(['int', 'int3', 'into', 'int1']);
+
+const allHelpers: Record<string, Helper> = {
+  ...controlHelpers,
+  ...msrHelpers,
+  ...ioHelpers,
+  ...fpuHelpers,
+  ...segmentHelpers,
+  ...descriptorHelpers,
+  ...exceptionHelpers,
+  ...farHelpers,
+  ...syscallHelpers,
+  ...stackFlagHelpers,
+  ...miscHelpers,
+} as Record<string, Helper>;
+
+function unbuiltInstruction(record: HelperRecord): Unbuilt {
+  return new Unbuilt(`${record.name} (${record.form?.op.unbuilt})`, 'x86/isa');
+}
+
+/** The running helper instruction: one object, pointed at each in turn. */
+class CurrentInsn implements HelperInsn {
+  #record!: HelperRecord;
+  readonly #state: CpuState;
+  rip = 0n;
+  nextRip = 0n;
+  constructor(state: CpuState) {
+    this.#state = state;
+  }
+  use(record: HelperRecord, rip: bigint, nextRip: bigint): void {
+    this.#record = record;
+    this.rip = rip;
+    this.nextRip = nextRip;
+  }
+  get length(): number {
+    return this.#record.length;
+  }
+  get name(): string {
+    return this.#record.name;
+  }
+  get operandSize(): 2 | 4 | 8 {
+    return this.#record.operandSize;
+  }
+  get addressSize(): 2 | 4 | 8 {
+    return this.#record.addressSize;
+  }
+  get rep(): 0 | 2 | 3 {
+    return this.#record.rep;
+  }
+  get reg(): number {
+    return this.#record.reg;
+  }
+  get isMemory(): boolean {
+    return this.#record.isMemory;
+  }
+  get rm(): number {
+    return this.#record.rm;
+  }
+  get segment(): number {
+    return this.#record.segment;
+  }
+  get immediate(): bigint {
+    return this.#record.immediate;
+  }
+  get immediate2(): number {
+    return this.#record.immediate2;
+  }
+  get opcode(): number {
+    return this.#record.opcode;
+  }
+  offset(): bigint {
+    const { base, index, scale, displacement, addressBits } = this.#record;
+    const state = this.#state;
+    const b = base === RIP_BASE ? this.nextRip : base >= 0 ? state.gpr(base) : 0n;
+    const i = index >= 0 ? state.gpr(index) << BigInt(scale) : 0n;
+    return BigInt.asUintN(addressBits, b + i + BigInt(displacement));
+  }
+}
