@@ -89,8 +89,9 @@ function shld<V>(o: Effects<V>, x: V, y: V, count: V): Outcome<V> {
   let cf = o.low(o.shr(x, back));
   if (o.width === 16) {
     const over = o.bLet(o.ltu(w, n));
+    const all = o.bLet(o.ltu(o.number(15), n)); // nothing of x is left, even when the count is the width itself
     const m = o.let(o.and(o.sub(n, w), mask));
-    r = o.select(over, o.or(o.shl(y, m), o.shr(x, o.and(o.sub(w, m), mask))), plain);
+    r = o.select(all, o.or(o.shl(y, m), o.shr(x, o.and(o.sub(w, m), mask))), plain);
     cf = o.bSelect(over, o.low(o.shr(y, o.and(o.sub(w, m), mask))), cf);
   }
   const result = o.let(o.select(o.isZero(n), x, r));
@@ -105,8 +106,9 @@ function shrd<V>(o: Effects<V>, x: V, y: V, count: V): Outcome<V> {
   let cf = o.low(o.shr(x, minusOne(o, n)));
   if (o.width === 16) {
     const over = o.bLet(o.ltu(w, n));
+    const all = o.bLet(o.ltu(o.number(15), n)); // nothing of x is left, even when the count is the width itself
     const m = o.let(o.and(o.sub(n, w), mask));
-    r = o.select(over, o.or(o.shr(y, m), o.shl(x, o.and(o.sub(w, m), mask))), plain);
+    r = o.select(all, o.or(o.shr(y, m), o.shl(x, o.and(o.sub(w, m), mask))), plain);
     cf = o.bSelect(over, o.low(o.shr(y, minusOne(o, m))), cf);
   }
   const result = o.let(o.select(o.isZero(n), x, r));
