@@ -27,6 +27,10 @@ import { kernelSymbols, symbolsFromFile } from './symbols.ts';
 
 const asIs = (text: string) => text;
 
+/** Why a run is aborted, beside SIGINT and SIGTERM. */
+const CLOSED = 'standard output was closed';
+const QUIT = 'Ctrl-]';
+
 export function addBoot(program: Command): void {
   program
     .command('boot')
@@ -81,7 +85,7 @@ class BootCommand {
   readonly #settings: BootSettings;
   readonly #stop = new AbortController();
   readonly #stderr: Output = new FdOutput(2);
-  readonly #console: FdOutput = new FdOutput(1, () => this.#stop.abort('SIGPIPE'));
+  readonly #console: FdOutput = new FdOutput(1, () => this.#stop.abort(CLOSED));
   readonly #log: Logger;
   readonly #progress: Progress;
   readonly #milliseconds: Record<string, number> = {};
@@ -136,8 +140,17 @@ class BootCommand {
       this.#milliseconds.run = performance.now() - started;
       this.#progress.clear();
     }
+    exit = this.#inUsersWords(exit);
     await this.#after(plan, machine, exit);
-    return this.#console.closed ? CLOSED_PIPE_STATUS : exit.code;
+    return exit.code;
+  }
+
+  /** Two ways to interrupt a run are no signals of the system. */
+  #inUsersWords(exit: ExitReason): ExitReason {
+    if (exit.kind !== 'interrupted') return exit;
+    const { reason } = this.#stop.signal;
+    if (reason === CLOSED) return { ...exit, code: CLOSED_PIPE_STATUS, detail: 'nobody reads the console any more' };
+    return reason === QUIT ? { ...exit, detail: 'ended from the keyboard' } : exit;
   }
 
   async #makePlan(): Promise<BootPlan> {
@@ -211,7 +224,7 @@ class BootCommand {
     return openKeyboard(process.stdin, {
       onBytes: (bytes) => machine.type(bytes),
       onEnd: () => machine.endInput(),
-      onQuit: () => this.#stop.abort('SIGINT'),
+      onQuit: () => this.#stop.abort(QUIT),
     });
   }
 
@@ -246,7 +259,7 @@ class BootCommand {
       const parts = { plan, imagePath: this.#kernel, exit, outcome, crash, host, sha256 };
       writeFileWhole(report, `${JSON.stringify(makeReport(parts), null, 2)}\n`);
     }
-    if (!quiet) this.#say(closingLines(plan, machine, exit, this.#milliseconds.run));
+    if (!quiet && !this.#console.closed) this.#say(closingLines(plan, machine, exit, this.#milliseconds.run));
   }
 
   /** Our own words begin on a line of their own, also where both streams go to one terminal. */
