@@ -97,7 +97,11 @@ export function emitInstruction(
   }
   // The second operand first: with both in one register, the first one's result stays (xadd).
   if (outcome.second !== undefined) writeBack(m, fetched[1], outcome.second);
-  if (result !== undefined && fetched[0] && /w/.test(fetched[0].operand.access)) writeBack(m, fetched[0], result);
+  if (result !== undefined && fetched[0] && /w/.test(fetched[0].operand.access)) {
+    const write = (): void => writeBack(m, fetched[0], result);
+    if (outcome.resultWhen && m.width === 32 && !fetched[0].host) m.when(outcome.resultWhen, write);
+    else write();
+  }
   flags?.();
   return { operands: values, result };
 }

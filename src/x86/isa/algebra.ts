@@ -83,6 +83,9 @@ export interface Effects<V> extends Algebra<V> {
 export type Outcome<V> = {
   /** New value of the first operand. */
   result?: V;
+  /** Where it does not hold, a register destination is not written at all: a 32-bit one then keeps its upper half, which
+   * any write would clear. `result` is still the value that stays (bsf, bsr of zero; cmpxchg of different values). */
+  resultWhen?: V;
   /** New value of the second operand (xchg, xadd). */
   second?: V;
   cf?: V;

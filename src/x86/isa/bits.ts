@@ -2,7 +2,7 @@
  *
  * Follows: SDM Vol. 2. BT with a register offset and a memory operand addresses bits beyond the operand: the engine
  * moves the address before the meaning runs, which then sees an offset within the operand. BSF and BSR of zero leave
- * the destination unchanged (Linux relies on it; AMD documents it).   Next: x86/isa/move.ts. */
+ * the destination unchanged, all 64 bits of it (Linux relies on it; APM Vol. 3 documents it).   Next: x86/isa/move.ts. */
 import type { Meaning } from './types.ts';
 import { type Form, hex2, type Operation, row } from './types.ts';
 
@@ -31,7 +31,7 @@ const bsf: Operation = {
   ...SCAN,
   meaning: (o, old, x) => {
     const none = o.bLet(o.isZero(x));
-    return { result: o.select(none, old, o.ctz(x)), zf: none };
+    return { result: o.select(none, old, o.ctz(x)), resultWhen: o.bNot(none), zf: none };
   },
 };
 const bsr: Operation = {
@@ -39,7 +39,8 @@ const bsr: Operation = {
   ...SCAN,
   meaning: (o, old, x) => {
     const none = o.bLet(o.isZero(x));
-    return { result: o.select(none, old, o.sub(o.number(o.width - 1), o.clz(x))), zf: none };
+    const result = o.select(none, old, o.sub(o.number(o.width - 1), o.clz(x)));
+    return { result, resultWhen: o.bNot(none), zf: none };
   },
 };
 const COUNT = { writes: 'CZ', undefined: 'PASO', access: ['w', 'r'] } as const;

@@ -51,6 +51,7 @@ const cmpxchg: Operation = {
     const same = o.bLet(o.isZero(r));
     return {
       result: o.select(same, y, x),
+      resultWhen: same,
       accumulator: { when: o.bNot(same), value: x },
       flagResult: r,
       cf: o.ltu(a, x),
