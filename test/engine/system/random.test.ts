@@ -40,6 +40,11 @@ const rights = fc.oneof(
 );
 /** The worlds' own code and data segments, which the noise leaves alone: each check then has inputs that pass it. */
 const GOOD = [0x08, 0x89, 0xba, 0x2b, 0x10, 0x91, 0xd2, 0x23];
+const gateRights = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom(0xee, 0xef, 0x8e, 0x8f, 0xae, 0xe6, 0x6e, 0xe5) },
+  fc.nat(0xff),
+);
+const vector = fc.oneof(fc.nat(33), fc.nat(0xff));
 const selector = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom(...GOOD) },
   fc.nat(63).map((i) => i * 4 + (i & 3)),
@@ -96,7 +101,7 @@ const scene = fc.record({
   level: fc.nat(3),
   name: fc.constantFrom(...names),
   gdt: fc.array(descriptor, { minLength: 20, maxLength: 20 }),
-  idt: fc.array(fc.tuple(fc.nat(0xff), selector, rights, fc.nat(7)), { maxLength: 12 }),
+  idt: fc.array(fc.tuple(vector, selector, gateRights, fc.constantFrom(0, 0, 1, 7)), { maxLength: 12 }),
   tss: fc.array(word, { minLength: 8, maxLength: 8 }),
   stack: fc.array(word, { minLength: 8, maxLength: 8 }),
   sp: fc.oneof(fc.constant(undefined), word),

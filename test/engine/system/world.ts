@@ -174,7 +174,7 @@ export class World {
       return undefined;
     } catch (thrown) {
       const after = this.snapshot();
-      if (Buffer.compare(before, after) !== 0) throw new Error(`state changed before ${JSON.stringify(thrown)}`);
+      if (Buffer.compare(before, after) !== 0) throw new Error('state changed before a fault', { cause: thrown });
       if (thrown instanceof Unbuilt) return { unbuilt: thrown.what };
       if (!(thrown instanceof GuestFault)) throw thrown;
       const { vector, errorCode, cr2 } = thrown;
