@@ -5,7 +5,7 @@
  * travel as two 32-bit halves; nothing is allocated and nothing throws on these paths, and every RAM access is checked
  * against the size of RAM.
  * Where hardware leaves room: a CR3 load drops global pages too, INVLPG of a large page drops everything, #AC comes
- * after #PF (the order of SDM Vol. 3, table 6-2).
+ * before #PF and behind the canonical check (as on AMD EPYC; the SDM's table of priorities has #PF first).
  * Follows: SDM Vol. 3, 4.10 (TLBs), 6.15 (#AC), 17.2 (breakpoints).
  * May not: raise exceptions; it leaves them in STATE.FAULT_*.   Next: engine/walk-trace.ts. */
 import { assert } from '../base/errors.ts';
@@ -132,12 +132,14 @@ export class Mmu {
       }
     }
 
+    if (user && this.#misaligned(addressLow, size)) {
+      return this.#walk.isCanonical(addressHigh) ? this.#walk.fault(VECTOR.AC, 0) : this.#nonCanonical(sizeAndKind);
+    }
     const first = this.#walk.translate(addressLow, addressHigh, access, user);
     if (first < 0) return first === FAULT ? FAULT : this.#nonCanonical(sizeAndKind);
     if ((addressLow & 0xfff) + size > 4096) {
       return this.#slowSplit(addressLow, addressHigh, first, size, sizeAndKind, user);
     }
-    if (user && this.#misaligned(addressLow, size)) return this.#walk.fault(VECTOR.AC, 0);
     const tagged = this.#fill(addressLow, addressHigh, first, user);
     if (!tagged) this.#matchBreakpoints(addressLow, addressHigh, size, write);
     if (first < this.#ramSize) {
@@ -163,7 +165,6 @@ export class Mmu {
     const nextHigh = nextLow === 0 && this.#wraps64(addressHigh, system) ? (addressHigh + 1) | 0 : addressHigh;
     const second = this.#walk.translate(nextLow, nextHigh, write ? ACCESS.WRITE : ACCESS.READ, user);
     if (second < 0) return second === FAULT ? FAULT : this.#nonCanonical(sizeAndKind);
-    if (user && this.#misaligned(addressLow, size)) return this.#walk.fault(VECTOR.AC, 0);
     tagged = this.#fill(nextLow, nextHigh, second, user) && tagged;
     if (!tagged) this.#matchBreakpoints(addressLow, addressHigh, size, write);
     return this.#bounce(first, 4096 - (addressLow & 0xfff), second, size, sizeAndKind);
@@ -243,8 +244,7 @@ export class Mmu {
     return this.#walk.fault((sizeAndKind & SLOW.STACK) !== 0 ? VECTOR.SS : VECTOR.GP, 0);
   }
 
-  /** True while CPL 3 accesses are checked for alignment (SDM Vol. 3, 6.15, #AC). 16-byte accesses raise none: those
-   * that must be aligned raise #GP themselves. */
+  /** True while CPL 3 accesses are checked for alignment (SDM Vol. 3, 6.15, #AC). */
   get alignmentChecked(): boolean {
     const i32 = this.#i32;
     return (
@@ -252,10 +252,11 @@ export class Mmu {
     );
   }
 
+  /** Scalars and 16-byte vectors are aligned to their size, 80-bit reals to 8. Instructions that move more than one
+   * value call once for each. */
   #misaligned(addressLow: number, size: number): boolean {
-    if ((addressLow & 7) === 0 || !this.alignmentChecked) return false;
-    if (size === 2 || size === 4 || size === 8) return (addressLow & (size - 1)) !== 0;
-    return size === 10 && (addressLow & 7) !== 0; // an 80-bit real is aligned to 8
+    const alignment = size === 10 ? 8 : size;
+    return (addressLow & (alignment - 1)) !== 0 && this.alignmentChecked;
   }
 
   // ---- The TLB

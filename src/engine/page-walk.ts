@@ -69,9 +69,14 @@ export class PageWalk {
     }
     if ((i32[STATE.CR4 >> 2] & CR4.PAE) === 0) return this.#walk2(addressLow, access, user);
     if ((i32[STATE.EFER >> 2] & EFER.LMA) === 0) return this.#walkPae(addressLow, access, user);
-    const top = addressHigh >> 15;
-    if (top !== 0 && top !== -1) return NON_CANONICAL;
+    if (!this.isCanonical(addressHigh)) return NON_CANONICAL;
     return this.#walk4(addressLow, addressHigh, access, user);
+  }
+
+  /** Bits 63-47 are equal, or this is not long mode, where addresses have 32 bits. */
+  isCanonical(addressHigh: number): boolean {
+    const top = addressHigh >> 15;
+    return top === 0 || top === -1 || (this.#i32[STATE.EFER >> 2] & EFER.LMA) === 0;
   }
 
   #walk4(low: number, high: number, access: Access, user: boolean): number {

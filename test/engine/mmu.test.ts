@@ -539,7 +539,8 @@ describe('accesses that are no single range', () => {
 
   test('16-byte accesses are size 0, and the last byte of RAM is not the last of an access', () => {
     const core = new TestCore();
-    expect(core.mmu.slow(0x1_0010, 0, 16)).toBe(FAULT + 1 + RAM + 0x1_0010);
+    expect(core.mmu.slow(0x1_0010, 0, 0)).toBe(RAM + 0x1_0010);
+    expect(core.mmu.slow(0x1_0ff8, 0, 0)).toBe(READ_BOUNCE);
     expect(core.mmu.slow(0xf_fffc, 0, 8)).toBe(READ_BOUNCE);
     expect(core.host.log).toEqual(['read4 100000']);
   });
@@ -581,15 +582,29 @@ describe('alignment checks (SDM Vol. 3, 6.15)', () => {
       [0x2002, 4],
       [0x2004, 8],
       [0x2ffe, 4],
+      [0x2008, 0], // 16 bytes
+      [0x2004, 10],
     ]) {
       expect(core.mmu.slow(address, 0, size)).toBe(FAULT);
       expect(fault(core)).toMatchObject({ vector: 17, error: 0 });
     }
     expect(core.mmu.slow(0x2004, 0, 4)).toBe(RAM + 0x2004);
-    expect(core.mmu.slow(0x2001, 0, 16)).toBe(RAM + 0x2001);
+    expect(core.mmu.slow(0x2008, 0, 10)).toBe(RAM + 0x2008);
     expect(core.mmu.slow(0x2001, 0, 4 | SLOW.SYSTEM)).toBe(RAM + 0x2001);
     expect(core.state.view.getBigInt64(TLB_USER + 2 * 16, true)).toBe(1n);
   });
+});
+
+test('#AC comes before #PF and behind the canonical check, as measured on an AMD EPYC', () => {
+  const core = fourLevel({ cr0: CR0.AM });
+  core.state.rflags = 2 | RFLAGS.AC;
+  core.state.cpl = 3;
+  expect(core.mmu.slow(0x5001, 0, 4)).toBe(FAULT);
+  expect(fault(core)).toMatchObject({ vector: 17, error: 0 });
+  expect(core.mmu.slow(0x5004, 0, 4)).toBe(FAULT);
+  expect(fault(core).vector).toBe(14);
+  expect(core.mmu.slow(1, 0x8000, 4)).toBe(FAULT);
+  expect(fault(core).vector).toBe(13);
 });
 
 describe('data breakpoints (SDM Vol. 3, 17.2.5)', () => {
