@@ -19,6 +19,8 @@ export type CrashScene = {
   memory: GuestMemory;
   instructions: number;
   firstFault: FaultRecord | undefined;
+  /** The last few, newest last. */
+  lastFaults: readonly FaultRecord[];
   faultCount: number;
   /** Addresses of the last blocks, newest last. */
   recentBlocks: readonly bigint[];
@@ -41,6 +43,8 @@ export type CrashReport = {
     instructions: number;
     walk: string[];
   };
+  /** Those that came after the first and are the last ones of the run, newest last. */
+  lastFaults: { name: string; rip: string; symbol?: string; address?: string; instructions: number }[];
   end: Place;
   lastBlocks: { rip: string; symbol?: string }[];
   lastLines: string[];
@@ -64,7 +68,7 @@ export async function crashReport(scene: CrashScene, symbolise: Symbolise): Prom
       firstFault: {
         ...place(firstFault.rip),
         vector: firstFault.vector,
-        name: VECTOR_NAMES[firstFault.vector] ?? `vector ${firstFault.vector}`,
+        name: faultName(firstFault.vector),
         ...(firstFault.errorCode !== undefined && {
           errorCode: hex(firstFault.errorCode),
           errorCodeSays: errorCodeSays(firstFault.vector, firstFault.errorCode),
@@ -74,12 +78,22 @@ export async function crashReport(scene: CrashScene, symbolise: Symbolise): Prom
         walk: firstFault.cr2 === undefined ? [] : walkLines(memory, state, firstFault.cr2),
       },
     }),
+    lastFaults: scene.lastFaults
+      .filter((fault) => fault !== firstFault)
+      .map(({ vector, rip, cr2, instructions }) => ({
+        name: faultName(vector),
+        rip: hex(rip),
+        ...named(symbolise(rip)),
+        ...(cr2 !== undefined && { address: hex(cr2) }),
+        instructions,
+      })),
     end: place(state.rip),
     lastBlocks: recentBlocks.map((rip) => ({ rip: hex(rip), ...named(symbolise(rip)) })),
     lastLines: scene.consoleLines.slice(-LAST_LINES),
   };
 }
 
+const faultName = (vector: number) => VECTOR_NAMES[vector] ?? `vector ${vector}`;
 const named = (symbol: string | undefined) => (symbol === undefined ? {} : { symbol });
 
 /** The report for people. */
@@ -107,6 +121,13 @@ export function formatCrash(exit: ExitReason, scene: CrashScene, crash: CrashRep
       first.walk.map((row) => `    ${row}`),
     );
   }
+  section(
+    'last faults, newest last',
+    crash.lastFaults.map(({ name, address, instructions, ...where }) => {
+      const touching = address === undefined ? '' : ` touching ${address}`;
+      return `    ${name} at ${at(where)}${touching}, after ${instructions.toLocaleString('en')} instructions`;
+    }),
+  );
   if (first?.rip !== end.rip) {
     lines.push(`ended at ${at(end)}`);
     section('code there', code(end));

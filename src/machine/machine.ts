@@ -10,12 +10,12 @@ import { hex } from '../base/numbers.ts';
 import { type BootPlan, placePlan } from '../boot/plan.ts';
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { type CpuHost, Unbuilt } from '../engine/core.ts';
+import { Cpu } from '../engine/cpu.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { type Board, createBoard } from './board.ts';
 import { GuestConsole } from './console.ts';
-import { type Cpu, createCpu } from './cpu-contract.ts';
 import type { CrashScene } from './crash-report.ts';
 import type { ExitReason } from './exit-reason.ts';
 import { InputScript, type RecordedInput, type ScriptStep } from './input.ts';
@@ -51,6 +51,8 @@ export type MachineOptions = {
   replay?: readonly RecordedInput[];
   /** Instructions in one go; nothing depends on it (tests show that). */
   quantum?: number;
+  /** One instruction at a time, always; nothing depends on it either. */
+  plain?: boolean;
 };
 
 export type RunOptions = {
@@ -114,7 +116,7 @@ export class Machine {
     };
     const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
     const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
-    const cpu = await createCpu({ ramSize: plan.memorySize, cpuModel, host });
+    const cpu = Cpu.create({ ramSize: plan.memorySize, cpuModel, host, plain: options.plain });
     machine = new Machine(plan, cpu, options);
     return machine;
   }
@@ -127,7 +129,7 @@ export class Machine {
     placePlan(plan, this.memory); // before the observer: no code has been decoded yet
     this.memory.setWriteObserver((at, length) => cpu.physicalWritten(at, length));
     cpu.setState(plan.state);
-    this.vcpu = { state: () => cpu.state(), setState: (state) => cpu.setState(state) };
+    this.vcpu = { state: () => cpu.vcpuState(), setState: (state) => cpu.setState(state) };
 
     const clock = () => cpu.now;
     this.console = new GuestConsole();
@@ -228,23 +230,24 @@ export class Machine {
     return {
       instructions: this.#cpu.instructions,
       virtualTimeNs: this.#cpu.now,
-      state: this.#cpu.state(),
+      state: this.#cpu.vcpuState(),
       stateHash: hash.digest(),
       framesInUse,
       console: this.console.text,
       faults: this.#cpu.faultCount,
       absent: this.board.absentAccesses(),
-      unknownMsrs: [],
+      unknownMsrs: [...this.#cpu.unknownMsrs].map(([msr, accesses]) => ({ msr, accesses })),
     };
   }
 
   /** What a crash report is made from. */
   scene(lastBlocks: number): CrashScene {
     return {
-      state: this.#cpu.state(),
+      state: this.#cpu.vcpuState(),
       memory: this.memory,
       instructions: this.#cpu.instructions,
       firstFault: this.#cpu.firstFault,
+      lastFaults: this.#cpu.recentFaults,
       faultCount: this.#cpu.faultCount,
       recentBlocks: this.#cpu.recentBlocks(lastBlocks),
       consoleLines: this.console.lines,
@@ -278,7 +281,7 @@ export class Machine {
       this.#cpu.setBreakpoints([]);
       return run;
     }
-    if (this.#cpu.state().rip === place.address) {
+    if (this.#cpu.vcpuState().rip === place.address) {
       if (this.#stoppedAt !== start) {
         this.#stoppedAt = start;
         run.result = this.#end({ kind: 'until', place: place.name }, run);

@@ -30,7 +30,7 @@ export type Outcome = {
 };
 
 /** An MSR that the guest asked for and did not get (#GP). */
-export type UnknownMsr = { msr: number; reads: number; writes: number };
+export type UnknownMsr = { msr: number; accesses: number };
 
 /** Everything that depends on the computer. */
 export type HostFigures = {
@@ -78,7 +78,7 @@ export function makeReport({ plan, imagePath, exit, outcome, crash, host, sha256
       ports: outcome.absent.ports.map(absentRange),
       memory: outcome.absent.memory.map(absentRange),
     },
-    unknownMsrs: outcome.unknownMsrs.map(({ msr, reads, writes }) => ({ msr: hex(msr), reads, writes })),
+    unknownMsrs: outcome.unknownMsrs.map(({ msr, accesses }) => ({ msr: hex(msr), accesses })),
     ...(crash && { crash }),
     console: outcome.console,
     host,

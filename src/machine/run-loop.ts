@@ -8,9 +8,9 @@
  * May not: know about host time beyond a slice's end, or why somebody waits.   Next: machine/machine.ts. */
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { Unbuilt } from '../engine/core.ts';
+import type { Cpu, CpuExit } from '../engine/cpu.ts';
 import { RFLAGS } from '../x86/constants.ts';
 import type { Board } from './board.ts';
-import type { Cpu, CpuExit } from './cpu-contract.ts';
 import type { InputScript, RecordedInput } from './input.ts';
 import { HASH_INTERVAL, type StateHash } from './state-hash.ts';
 import type { Signal, Verdict } from './verdict.ts';
@@ -123,7 +123,7 @@ export class RunLoop {
   #halted(): Stop | undefined {
     const { cpu, board, verdict, replay } = this.#parts;
     if (this.pending || verdict.ended) return undefined; // an OUT right before the HLT; the loop's head sees to it
-    if ((cpu.state().rflags & BigInt(RFLAGS.IF)) === 0n) return halt(true);
+    if ((cpu.state.rflags & RFLAGS.IF) === 0) return halt(true);
     if (board.intr()) return undefined;
     const event = earliest(board.nextEvent(), replay[0]?.atNs);
     if (this.liveInput) return this.#live.length > 0 ? undefined : { kind: 'idle', until: event };

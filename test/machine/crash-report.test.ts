@@ -17,6 +17,7 @@ function scene(overrides: Partial<CrashScene> = {}): CrashScene {
     memory,
     instructions: 42,
     firstFault: { vector: 14, errorCode: 2, rip: 0x8007n, cr2: 0x1234n, instructions: 41 },
+    lastFaults: [{ vector: 8, errorCode: 0, rip: 0x8007n, cr2: undefined, instructions: 41 }],
     faultCount: 3,
     recentBlocks: [0x7000n, 0x8000n],
     consoleLines: ['booting', 'oops'],
@@ -36,6 +37,9 @@ describe('a crash report', () => {
     expect(text).toMatch(/first fault: #PF page fault, error code 0x2 \(write, in kernel mode, page not present\)/);
     expect(text).toMatch(/at 0x8007 broken\+0x7, after 41 instructions\n {2}touching 0x1234/);
     expect(text).toMatch(/2 more faults followed/);
+    expect(text).toMatch(
+      /last faults, newest last:\n {4}#DF double fault at 0x8007 broken\+0x7, after 41 instructions/,
+    );
   });
 
   it('shows the code before and behind it, from a block that is known to have run', async () => {
@@ -67,7 +71,7 @@ describe('a crash report', () => {
 
   it('says only where it ended when there was no fault, and survives code that is not there', async () => {
     const state = protectedModeState({ rip: 0xfff0_0000n, cr0: 1 });
-    const text = await told({ firstFault: undefined, faultCount: 0, recentBlocks: [], state });
+    const text = await told({ firstFault: undefined, lastFaults: [], faultCount: 0, recentBlocks: [], state });
     expect(text).not.toMatch(/first fault|code there/);
     expect(text).toMatch(/ended at 0xfff00000/);
   });

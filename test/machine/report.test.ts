@@ -19,7 +19,7 @@ function report(name: string, spec: BootSpec) {
     console: 'hello\n',
     faults: 0,
     absent: { ports: [{ first: 0x3c0, last: 0x3da, name: 'VGA', reads: 2, writes: 1 }], memory: [] },
-    unknownMsrs: [{ msr: 0xc001_0015, reads: 1, writes: 0 }],
+    unknownMsrs: [{ msr: 0xc001_0015, accesses: 1 }],
   };
   const exit = { kind: 'verdict-failure', code: 1, detail: 'it said so', value: 3 } as const;
   const sha256 = (bytes: Uint8Array) => `sha256 of ${bytes.length}`;
@@ -49,7 +49,7 @@ describe('the report of a run', () => {
     expect(one.registers.rip).toBe('0xffffffff81000000');
     expect(one.controlRegisters.cr0).toMatch(/^0x[0-9a-f]+$/);
     expect(one.segments.cs).toEqual({ selector: '0x10', base: '0x0', limit: '0xffffffff', attributes: '0xa09b' });
-    expect(one.unknownMsrs).toEqual([{ msr: '0xc0010015', reads: 1, writes: 0 }]);
+    expect(one.unknownMsrs).toEqual([{ msr: '0xc0010015', accesses: 1 }]);
     expect(one.absentAccesses.ports).toEqual([{ first: '0x3c0', last: '0x3da', name: 'VGA', reads: 2, writes: 1 }]);
   });
 
