@@ -1,6 +1,6 @@
 /** The printed form of an inspection: headings, tables, one verdict per entry path.
  *
- * Made for 80 columns and more; what is long wraps in its last column.   Next: cli/plan.ts. */
+ * Made for 80 columns and more; what is long wraps in its last column.   Next: cli/text-table.ts. */
 import { formatSize } from '../base/numbers.ts';
 import type { Inspection } from './inspect.ts';
 import { type Style, textTable } from './text-table.ts';

@@ -280,6 +280,20 @@ function multibootFacts({ multiboot }: KernelImage): Inspection['multiboot'] {
   return { offset: hex(offset), fields: rows.map((row) => ({ ...row, offset: hex(row.offset + offset) })) };
 }
 
+/** From the most to the least that a loader does for a kernel. */
+const PATH_ORDER = [
+  'lguest',
+  'linux32',
+  'linux64',
+  'pvh',
+  'xen-pvh',
+  'xen-pv',
+  'xen-pv32',
+  'multiboot',
+  'flat32',
+  'flat64',
+];
+
 function pathFacts(
   image: KernelImage,
   unpacked: ElfImage | undefined,
@@ -292,7 +306,14 @@ function pathFacts(
   const unbuilt = UNBUILT_PATHS.map((via) => {
     const judgement = judgeXenPath(via, image, unpacked);
     if (!judgement.carries)
-      return { via: via as string, supported: false, carried: false, built: false, why: judgement.why, fix: judgement.fix };
+      return {
+        via: via as string,
+        supported: false,
+        carried: false,
+        built: false,
+        why: judgement.why,
+        fix: judgement.fix,
+      };
     const why = 'the kernel carries what it needs, but this version of zeropage does not boot it this way yet';
     return {
       via: via as string,
@@ -303,7 +324,7 @@ function pathFacts(
       fix: 'boot it through a supported path',
     };
   });
-  const paths = [...built, ...unbuilt];
+  const paths = [...built, ...unbuilt].sort((a, b) => PATH_ORDER.indexOf(a.via) - PATH_ORDER.indexOf(b.via));
   if (!damage) return paths;
   return paths.map((path) =>
     path.supported || !['pvh', ...UNBUILT_PATHS].includes(path.via as never)

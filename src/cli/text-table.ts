@@ -1,6 +1,6 @@
 /** Tables for people: columns that line up, the last one wrapped to the width.
  *
- * Next: cli/inspect.ts. */
+ * Next: cli/plan.ts. */
 
 export type Style = { heading(text: string): string; good(text: string): string; bad(text: string): string };
 

@@ -2,7 +2,7 @@
  *
  * Every protocol version from 2.00 on is read; fields that are newer than the file's version read as 0, because what
  * stands in their place there is code. The file's CRC is not checked: signing changes it.
- * Follows: Linux Documentation/x86/boot.rst.   Next: image/elf.ts, for what is inside. */
+ * Follows: Linux Documentation/x86/boot.rst.   Next: image/unpack-kernel.ts, for what is inside. */
 import { hex } from '../base/numbers.ts';
 import {
   BOOT_FLAG,

@@ -2,7 +2,7 @@
  *
  * Notes come from PT_NOTE segments that are in the file, else from SHT_NOTE sections. Alignment is 4 bytes in both classes.
  * GRUB's i386 image ends its segment inside its last note, and Xen takes it all the same; so do we, with a warning.
- * Follows: Xen xen/common/libelf/libelf-dominfo.c; gABI chapter 5, "Note Section".   Next: image/xen-entry.ts. */
+ * Follows: Xen xen/common/libelf/libelf-dominfo.c; gABI chapter 5, "Note Section".   Next: image/multiboot.ts. */
 import { alignUp, hex } from '../base/numbers.ts';
 import { ElfNhdr, PT_NOTE, SHT_NOTE } from '../layout/elf.ts';
 import { latin1 } from '../layout/struct.ts';

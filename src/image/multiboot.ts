@@ -2,7 +2,7 @@
  *
  * An ELF file with one is loaded by its program headers. Any other file needs the header's own addresses (the "a.out
  * kludge", flag bit 16) to say what goes where.   Follows: Multiboot specification 0.6.96, 3.1.1-3.1.3.
- * Next: image/unpack-kernel.ts. */
+ * Next: image/xen-entry.ts. */
 import { hex } from '../base/numbers.ts';
 import {
   MultibootHeader as Layout,

@@ -2,7 +2,7 @@
  *
  * PVH and Xen enter that ELF, and its notes and symbols are what `inspect` and crash reports show. Behind the ELF the
  * payload may carry relocations, which only a kernel that moves itself needs.
- * Follows: Linux Documentation/x86/boot.rst, "payload_offset".   Next: image/parse.ts. */
+ * Follows: Linux Documentation/x86/boot.rst, "payload_offset".   Next: image/elf.ts. */
 import { ImageError } from '../base/errors.ts';
 import { hex, MiB } from '../base/numbers.ts';
 import { DamagedStream } from '../unpack/stream.ts';

@@ -51,7 +51,7 @@ export const SetupHeader = struct('setup_header', {
   kernel_alignment:      u32(0x230, { text: 'alignment of the load address', since: 0x205 }),
   relocatable_kernel:    u8(0x234,  { text: 'nonzero: loads at any multiple of kernel_alignment', since: 0x205 }),
   min_alignment:         u8(0x235,  { text: 'least alignment, as a power of two', since: 0x20a }),
-  xloadflags:            u16(0x236, { bits: ['KERNEL_64', 'CAN_BE_LOADED_ABOVE_4G', 'EFI_HANDOVER_32', 'EFI_HANDOVER_64', 'EFI_KEXEC', '5LEVEL', '5LEVEL_ENABLED'], since: 0x20c }),
+  xloadflags:            u16(0x236, { bits: ['KERNEL_64', 'CAN_BE_LOADED_ABOVE_4G', 'EFI_HANDOVER_32', 'EFI_HANDOVER_64', 'EFI_KEXEC', '5LEVEL', '5LEVEL_ENABLED', 'MEM_ENCRYPTION'], since: 0x20c }),
   cmdline_size:          u32(0x238, { text: 'longest command line, without its NUL', since: 0x206 }),
   hardware_subarch:      u32(0x23c, { values: SUBARCHITECTURES, text: 'written by the loader', since: 0x207 }),
   hardware_subarch_data: u64(0x240, { text: 'for the subarchitecture; unused on a PC', since: 0x207 }),

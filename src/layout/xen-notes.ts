@@ -1,7 +1,7 @@
 /** Xen's ELF notes: what a kernel tells the domain builder, by number and name.
  *
  * A number is 4 or 8 bytes wide, whatever the class; a string ends at its NUL or at the descriptor's end.
- * Follows: Xen xen/include/public/elfnote.h.   Next: image/elf.ts, which reads them. */
+ * Follows: Xen xen/include/public/elfnote.h.   Next: unpack/unpack.ts, what stands between a file and its kernel. */
 
 export type NoteKind = 'number' | 'string' | 'mask-value pairs' | 'three words';
 export type NoteRow = { type: number; name: string; kind: NoteKind; meaning: string };

@@ -2,7 +2,7 @@
  *
  * Functions, objects and plain labels of the kernel's sections count; section, file and undefined symbols do not. Of several
  * names for one address a global function wins, then the first in the table. A damaged table gives fewer symbols.
- * Follows: gABI chapter 4, "Symbol Table". May not: fail; symbols are a convenience.   Next: cli/inspect.ts. */
+ * Follows: gABI chapter 4, "Symbol Table". May not: fail; symbols are a convenience.   Next: boot/plan.ts. */
 import type { ElfImage, ElfSection } from '../image/kernel-image.ts';
 import { Elf32Sym, Elf64Sym, SHT_SYMTAB } from '../layout/elf.ts';
 import { latin1 } from '../layout/struct.ts';

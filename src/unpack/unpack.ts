@@ -4,7 +4,7 @@
  * the kernel's build for all others, so they are no part of the stream. That size is compared with the caller's limit before
  * anything is allocated, a stream that gives more or less is refused, and no decoder ever writes past it.
  * Follows: Linux Documentation/x86/boot.rst (magics) and scripts/Makefile.lib (trailer).
- * May not: import from Node; gzip is the host's, through HostUnpackers.   Next: unpack/lz4.ts, the simplest. */
+ * May not: import from Node; gzip is the host's, through HostUnpackers.   Next: unpack/stream.ts. */
 import { unbzip2 } from './bzip2.ts';
 import { unlz4 } from './lz4.ts';
 import { unlzmaAlone } from './lzma.ts';
@@ -71,7 +71,7 @@ export function unpack(
     out = gunzip(payload, size, host);
     written = out.length;
   } else {
-    out = new Uint8Array(size);
+    out = allocate(size);
     written = DECODERS[compression](payload.subarray(0, -4), out);
   }
   if (written !== size) {
@@ -85,5 +85,14 @@ function gunzip(payload: Uint8Array, size: number, host: HostUnpackers): Uint8Ar
     return host.gunzip(payload, size);
   } catch (error) {
     throw new DamagedStream((error as Error).message);
+  }
+}
+
+/** The host may have less memory than the limit allows. */
+function allocate(size: number): Uint8Array {
+  try {
+    return new Uint8Array(size);
+  } catch {
+    throw new DamagedStream(`the host has no memory for the ${size} bytes that its size trailer promises`);
   }
 }

@@ -2,7 +2,7 @@
  *
  * The output is its own window, so window sizes need no memory of their own. Huffman and FSE tables are in
  * unpack/zstd-entropy.ts. A frame's XXH64 checksum is skipped, not verified: the size trailer and the ELF inside must do.
- * Follows: RFC 8878.   Next: image/unpack-kernel.ts, where a payload becomes an ELF image. */
+ * Follows: RFC 8878.   Next: unpack/zstd-entropy.ts. */
 import { cutShort, DamagedStream, tooMuch } from './stream.ts';
 import {
   decodeLiterals,

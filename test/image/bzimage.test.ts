@@ -1,9 +1,11 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ImageError } from '../../src/base/errors.ts';
 import { nodeUnpackers } from '../../src/cli/host.ts';
 import type { BzImage } from '../../src/image/kernel-image.ts';
 import { parseKernel } from '../../src/image/parse.ts';
 import { unpackKernel } from '../../src/image/unpack-kernel.ts';
+import { HDRS_MAGIC, SetupHeader } from '../../src/layout/setup-header.ts';
 import { buildBzImage, buildElf, PVH_NOTE, storedLz4, survives, u32Bytes } from './build.ts';
 
 const inner = buildElf({ notes: [PVH_NOTE] });
@@ -138,6 +140,24 @@ describe('a bzImage', () => {
 });
 
 describe('damage', () => {
+  it('any values in the fields of the header are an error or a kernel', () => {
+    const value = fc.oneof(fc.constantFrom(0, 1, 0x10, 0x200, 0x7fff_ffff, 0xffff_ffff), fc.nat(0xffff_ffff));
+    const fields = fc.dictionary(fc.constantFrom(...Object.keys(SetupHeader.fields)), value, { maxKeys: 4 });
+    fc.assert(
+      fc.property(fields, (given) => {
+        const header = Object.entries(given).map(([name, number]) => {
+          const { size } = SetupHeader.fields[name as keyof typeof SetupHeader.fields];
+          return [name, number % 2 ** (8 * size)];
+        });
+        survives(
+          buildBzImage({ payload: storedLz4(inner), header: { ...Object.fromEntries(header), header: HDRS_MAGIC } }),
+        );
+        return true;
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it('a bzImage cut at any byte is an error or a kernel, never another exception', () => {
     for (let length = 0; length < whole.length - 64; length++) survives(whole.subarray(0, length));
     expect(survives(whole)).toBe(true);
