@@ -179,6 +179,28 @@ describe('FXSAVE areas', () => {
   });
 });
 
+describe('alignment checks, as measured on an AMD EPYC', () => {
+  test.each([
+    ['fxsave', 4, 1, 17],
+    ['fxsave', 4, 2, 17],
+    ['fxsave', 4, 4, 13],
+    ['fxsave', 4, 8, 13],
+    ['fxsave', 4, 16, undefined],
+    ['fnsave', 4, 2, 17],
+    ['fnsave', 4, 4, undefined],
+    ['fnsave', 2, 1, 17],
+    ['fnsave', 2, 2, undefined],
+    ['fnstenv', 4, 2, 17],
+    ['frstor', 4, 4, undefined],
+    ['fnstcw', 4, 1, 17],
+  ] as const)('%s of operand size %d at offset %d: %s', (name, operandSize, offset, vector) => {
+    const core = cpu(CR0.AM);
+    core.state.cpl = 3;
+    core.state.rflags = 2 | (1 << 18);
+    expect(thrown(() => run(core, name, { at: 0x5000n + BigInt(offset), operandSize }))?.vector).toBe(vector);
+  });
+});
+
 describe('MXCSR', () => {
   test('loads and stores, refuses reserved bits', () => {
     const core = cpu();

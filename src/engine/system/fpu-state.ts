@@ -8,7 +8,7 @@
  * not show MMX, because Linux uses it on every AMD of this family.
  * Known gap: x87 errors with CR0.NE clear (IRQ 13) end the run by name.
  * May not: calculate.   Next: engine/system/syscall.ts. */
-import { CR0, CR4, VECTOR } from '../../x86/constants.ts';
+import { CR0, CR4, RFLAGS, VECTOR } from '../../x86/constants.ts';
 import { ACCESS, type CpuCore, type HelperInsn, Unbuilt } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { STATE } from '../state.ts';
@@ -97,9 +97,14 @@ function needSse(core: CpuCore): void {
 const usesSse = (core: CpuCore) => (cr4(core) & CR4.OSFXSR) !== 0;
 const savedBytes = (core: CpuCore) => (usesSse(core) ? XMM + 16 * (core.state.is64 ? 16 : 8) : XMM);
 
+const checksAlignment = ({ state }: CpuCore) =>
+  state.cpl === 3 && (state.rflags & RFLAGS.AC) !== 0 && (state.view.getUint32(STATE.CR0, true) & CR0.AM) !== 0;
+
 function fxArea(core: CpuCore, insn: HelperInsn, write: boolean): bigint {
   needMedia(core);
   const address = core.linear(insn.segment, insn.offset(), IMAGE_BYTES, write);
+  // Where alignment is checked, an address that is not even a multiple of 4 is #AC (measured on an AMD EPYC).
+  if ((address & 3n) !== 0n && checksAlignment(core)) fault(VECTOR.AC, 0);
   if ((address & 15n) !== 0n) fault(VECTOR.GP, 0);
   core.probeLinear(address, IMAGE_BYTES, write ? ACCESS.WRITE : ACCESS.READ);
   return address;
@@ -212,14 +217,14 @@ function storeEnvironment(core: CpuCore, insn: HelperInsn, registers: boolean): 
   const length = 7 * word + (registers ? BYTES_OF_REGISTERS : 0);
   const address = core.linear(insn.segment, insn.offset(), length, true);
   core.probeLinear(address, length, ACCESS.WRITE);
-  const put = (at: number, size: 1 | 2 | 4 | 8, value: bigint) =>
+  const put = (at: number, size: 2 | 4, value: bigint) =>
     core.writeLinear(wrap(core, address + BigInt(at)), size, value);
   for (const [i, value] of environment(state, word).entries()) put(i * word, word, BigInt(value));
   if (!registers) return;
   for (let i = 0; i < 8; i++) {
+    // By 2 bytes: an environment aligned to its words is enough where alignment is checked.
     const from = STATE.FXSAVE + ST + 16 * i;
-    put(7 * word + 10 * i, 8, state.view.getBigUint64(from, true));
-    put(7 * word + 10 * i + 8, 2, BigInt(state.view.getUint16(from + 8, true)));
+    for (let k = 0; k < 10; k += 2) put(7 * word + 10 * i + k, 2, BigInt(state.view.getUint16(from + k, true)));
   }
 }
 
@@ -230,13 +235,12 @@ function loadEnvironment(core: CpuCore, insn: HelperInsn, registers: boolean): v
   const length = 7 * word + (registers ? BYTES_OF_REGISTERS : 0);
   const address = core.linear(insn.segment, insn.offset(), length, false);
   core.probeLinear(address, length, ACCESS.READ);
-  const get = (at: number, size: 1 | 2 | 4 | 8) => core.readLinear(wrap(core, address + BigInt(at)), size);
+  const get = (at: number, size: 2 | 4) => core.readLinear(wrap(core, address + BigInt(at)), size);
   const words = Array.from({ length: 7 }, (_, i) => Number(get(i * word, word)));
   if (registers) {
     for (let i = 0; i < 8; i++) {
       const to = STATE.FXSAVE + ST + 16 * i;
-      state.view.setBigUint64(to, get(7 * word + 10 * i, 8), true);
-      state.view.setBigUint64(to + 8, get(7 * word + 10 * i + 8, 2), true);
+      for (let k = 0; k < 10; k += 2) state.view.setUint16(to + k, Number(get(7 * word + 10 * i + k, 2)), true);
     }
   } else rotate(state, top(state), (words[1] >> FSW.TOP_SHIFT) & 7);
   setEnvironment(state, words, word);
