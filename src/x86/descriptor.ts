@@ -3,7 +3,7 @@
  * A descriptor is eight bytes, held here as two unsigned halves. In long mode the system descriptors and gates are
  * sixteen bytes: a third dword has bits 32-63 of the base or offset, a fourth must have zeros where the type would be.
  * Follows: SDM Vol. 3, 3.4.5 (segments), 5.8.3 (call gates), 6.11 (IDT gates), 6.14.1 (64-bit IDT), 7.2, 7.6 and 7.7
- * (TSS).   May not: look a descriptor up in a table, or judge a privilege.   Next: engine/system/segments.ts. */
+ * (TSS).   May not: look a descriptor up in a table, or judge a privilege.   Next: engine/system/stack.ts. */
 import { DPL_SHIFT, SEGMENT, SYSTEM_TYPE } from './constants.ts';
 import type { Segment } from './vcpu-state.ts';
 
@@ -14,7 +14,7 @@ export type Descriptor = { low: number; high: number };
 const ATTRIBUTE_BITS = 0xf0ff;
 
 export function splitDescriptor(bits: bigint): Descriptor {
-  return { low: Number(bits & 0xffff_ffffn), high: Number((bits >> 32n) & 0xffff_ffffn) };
+  return { low: Number(BigInt.asUintN(32, bits)), high: Number(BigInt.asUintN(32, bits >> 32n)) };
 }
 
 export const attributesOf = (d: Descriptor): number => (d.high >>> 8) & ATTRIBUTE_BITS;

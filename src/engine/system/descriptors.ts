@@ -3,7 +3,7 @@
  * Follows: SDM Vol. 2, LGDT, LLDT, LTR, SGDT, SLDT, STR, LAR, LSL, VERR, ARPL; Vol. 3, 2.4, 5.10.
  * Where makers differ this is AMD: SGDT and SIDT store 32 bits of base at any operand size, LAR returns the limit's
  * four upper bits with the access rights (observed on an EPYC).
- * May not: touch a segment register other than LDTR and TR.   Next: engine/system/far.ts. */
+ * May not: touch a segment register other than LDTR and TR.   Next: engine/system/exceptions.ts. */
 import { CR4, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR } from '../../x86/constants.ts';
 import {
   dplOf,

@@ -21,7 +21,7 @@ import {
 } from '../../x86/descriptor.ts';
 import { isCanonical } from '../access.ts';
 import { type CpuCore, GuestFault, type HelperInsn, Unbuilt } from '../core.ts';
-import { SEG } from '../state.ts';
+import { SEG, STATE } from '../state.ts';
 import {
   type CheckedStack,
   checkStack,
@@ -223,7 +223,7 @@ function enterHandler(core: CpuCore, event: Event): void {
   const { state } = core;
   const flags = state.rflags;
   if ((flags & RFLAGS.VM) !== 0) throw new Unbuilt('virtual-8086 mode', TABLE);
-  if ((state.get64('CR0') & BigInt(CR0.PE)) === 0n) throw new Unbuilt('real-address mode', TABLE);
+  if ((state.view.getUint32(STATE.CR0, true) & CR0.PE) === 0) throw new Unbuilt('real-address mode', TABLE);
   const gate = readGate(core, event);
   const { code, level } = checkHandlerCode(core, gate, event.ext);
 
@@ -241,7 +241,7 @@ function enterHandler(core: CpuCore, event: Event): void {
   frame.push(BigInt(state.selector(SEG.CS)));
   frame.push(event.rip);
   if (event.errorCode !== undefined) frame.push(BigInt(event.errorCode));
-
+  frame.check();
   if (state.longMode ? !isCanonical(gate.offset) : gate.offset > limitOf(code)) {
     throw new GuestFault(VECTOR.GP, event.ext);
   }

@@ -117,6 +117,7 @@ function sameLevel(
   if (returnTo !== undefined) {
     frame.push(BigInt(state.selector(SEG.CS)));
     frame.push(returnTo);
+    frame.check();
   }
   checkTarget(core, code, offset);
   frame.probe();
@@ -203,6 +204,7 @@ function callInward(
     for (let i = parameters - 1; i >= 0; i--) frame.push(parameter(i));
     frame.push(BigInt(state.selector(SEG.CS)));
     frame.push(returnTo);
+    frame.check();
     return frame;
   };
   build(() => 0n); // room on the new stack comes before the target, and both before the old stack is read

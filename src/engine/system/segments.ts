@@ -4,15 +4,16 @@
  * Follows: SDM Vol. 3, 5.6 and 5.7 (privilege checks), Vol. 2 (MOV, POP, LDS). Where makers differ this is an AMD
  * family 0xf: a null selector in FS or GS keeps the base in long mode, PUSH of a segment register writes its whole
  * slot, and REX.W does not widen the pointer in memory that LSS, LFS and LGS read (observed on an EPYC).
- * May not: change a register before every check has passed.   Next: engine/system/exceptions.ts. */
+ * May not: change a register before every check has passed.   Next: engine/system/descriptors.ts. */
 import { CR4, SEGMENT, VECTOR } from '../../x86/constants.ts';
 import {
   attributesOf,
+  baseOf,
   type Descriptor,
   dplOf,
   isNull,
+  limitOf,
   rplOf,
-  segmentOf,
   selectorError,
   splitDescriptor,
 } from '../../x86/descriptor.ts';
@@ -39,8 +40,8 @@ export function findDescriptor(core: CpuCore, selector: number, bytes = 8): Foun
   if (local && state.attributes(SEG.LDTR) === 0) return undefined;
   if (offset + bytes - 1 > (local ? state.limit(SEG.LDTR) : state.gdtrLimit)) return undefined;
   const address = tableAddress(core, local ? state.base(SEG.LDTR) : state.get64('GDTR_BASE'), offset);
-  const descriptor = splitDescriptor(core.readLinear(address, 8, true));
-  return { ...descriptor, selector, address, attributes: attributesOf(descriptor) };
+  const { low, high } = splitDescriptor(core.readLinear(address, 8, true));
+  return { low, high, selector, address, attributes: attributesOf({ low, high }) };
 }
 
 export const codeOrData = (a: number): boolean => (a & SEGMENT.S) !== 0;
@@ -58,7 +59,8 @@ export function probeAccessed(core: CpuCore, d: FoundDescriptor): void {
 }
 /** Loads a segment register from a descriptor, with `selector` (whose RPL a transfer may have changed). */
 export function installSegment(core: CpuCore, segment: number, d: FoundDescriptor, selector = d.selector): void {
-  core.state.setSegment(segment, { ...segmentOf(selector, d), attributes: d.attributes | SEGMENT.ACCESSED });
+  const attributes = d.attributes | SEGMENT.ACCESSED;
+  core.state.setSegment(segment, { selector, base: BigInt(baseOf(d)), limit: limitOf(d), attributes });
 }
 /** Sets the accessed bit in the table. */
 export function markAccessed(core: CpuCore, d: FoundDescriptor): void {
@@ -84,7 +86,8 @@ export function checkStack(core: CpuCore, selector: number, level: number, vecto
   if (!found || rplOf(selector) !== level) throw new GuestFault(vector, error);
   if (!isWritableData(found.attributes) || dplOf(found.attributes) !== level) throw new GuestFault(vector, error);
   if (!isPresent(found.attributes)) throw new GuestFault(VECTOR.SS, error);
-  return { segment: { ...segmentOf(selector, found), attributes: found.attributes | SEGMENT.ACCESSED }, found };
+  const attributes = found.attributes | SEGMENT.ACCESSED;
+  return { segment: { selector, base: BigInt(baseOf(found)), limit: limitOf(found), attributes }, found };
 }
 export function probeStack(core: CpuCore, stack: CheckedStack): void {
   if (stack.found) probeAccessed(core, stack.found);

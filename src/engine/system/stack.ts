@@ -69,50 +69,64 @@ export function fitsStack(ss: Segment, offset: bigint, size: number): boolean {
 /** A stack that a frame goes to: its segment, its pointer, and whether 64-bit code will use it. */
 export type Stack = { ss: Segment; sp: bigint; is64: boolean };
 
-/** Pushes of one size that are collected, checked and probed, and then written at once. */
+/** Pushes of one size that are collected, then checked, then probed, and then written at once. */
 export class Frame {
   readonly #core: CpuCore;
-  readonly #ss: Segment;
-  readonly #is64: boolean;
-  readonly #system: boolean;
-  readonly #mask: bigint;
+  readonly #stack: Stack;
   readonly #size: Size;
-  readonly #slots: { address: bigint; value: bigint }[] = [];
+  readonly #system: boolean;
   readonly #overflow: number;
+  readonly #values: bigint[] = [];
+  readonly #addresses: bigint[] = [];
   #sp: bigint;
 
   /** `level` is the privilege level that the frame is written with; `overflow` the error code of #SS without room. */
   constructor(core: CpuCore, stack: Stack, size: Size, level: number, overflow: number) {
     this.#core = core;
-    this.#ss = stack.ss;
-    this.#is64 = stack.is64;
-    this.#mask = stackMask(stack.is64, stack.ss);
-    this.#sp = stack.sp;
+    this.#stack = stack;
     this.#size = size;
     this.#system = level < 3;
     this.#overflow = overflow;
+    this.#sp = stack.sp;
   }
 
   push(value: bigint): void {
-    const to = (this.#sp - BigInt(this.#size)) & this.#mask;
-    if (
-      this.#is64 ? !isCanonical(to) || !isCanonical(to + BigInt(this.#size - 1)) : !fitsStack(this.#ss, to, this.#size)
-    ) {
-      throw new GuestFault(VECTOR.SS, this.#overflow);
-    }
-    this.#sp = (this.#sp & ~this.#mask & U64) | to;
-    const address = this.#is64 ? to : (this.#ss.base + to) & U32;
-    this.#slots.push({ address, value: value & maskOf(this.#size) });
+    this.#values.push(value);
   }
 
-  /** Raises what the writes would raise. The first push faults first. */
+  /** Room on the stack: limit, or canonical form in 64-bit mode. Raises #SS. */
+  check(): void {
+    const { ss, is64 } = this.#stack;
+    const mask = stackMask(is64, ss);
+    const step = BigInt(this.#size);
+    for (let left = this.#values.length; left > 0; left--) {
+      const to = (this.#sp - step) & mask;
+      this.#sp = is64 ? to : (this.#sp & ~mask & U64) | to;
+      if (!is64 && !fitsStack(ss, to, this.#size)) throw new GuestFault(VECTOR.SS, this.#overflow);
+      this.#addresses.push(is64 ? to : (ss.base + to) & U32);
+    }
+    // The frame is far smaller than the hole between the canonical halves: its two ends say it all.
+    const ends = [this.#sp, (this.#stack.sp - 1n) & U64];
+    if (is64 && this.#values.length > 0 && !ends.every(isCanonical)) throw new GuestFault(VECTOR.SS, this.#overflow);
+  }
+
+  /** Raises what the writes would raise. The first push faults first; one probe serves all that lie in its page. */
   probe(): void {
-    for (const { address } of this.#slots) this.#core.probeLinear(address, this.#size, ACCESS.WRITE, this.#system);
+    let probed = -1n;
+    for (const address of this.#addresses) {
+      const page = address & ~0xfffn;
+      if (page === probed && (address & 0xfffn) <= BigInt(4096 - this.#size)) continue;
+      this.#core.probeLinear(address, this.#size, ACCESS.WRITE, this.#system);
+      probed = page;
+    }
   }
 
   /** Writes everything and returns the stack pointer behind it. */
   commit(): bigint {
-    for (const { address, value } of this.#slots) this.#core.writeLinear(address, this.#size, value, this.#system);
+    const mask = maskOf(this.#size);
+    for (const [i, address] of this.#addresses.entries()) {
+      this.#core.writeLinear(address, this.#size, this.#values[i] & mask, this.#system);
+    }
     return this.#sp;
   }
 }
