@@ -293,42 +293,39 @@ const PATH_ORDER = [
   'flat32',
   'flat64',
 ];
+/** Paths that are judged by what is inside a bzImage. */
+const INSIDE = ['pvh', 'xen-pvh', 'xen-pv', 'xen-pv32'];
 
 function pathFacts(
   image: KernelImage,
   unpacked: ElfImage | undefined,
   damage: ImageError | undefined,
 ): Inspection['entryPaths'] {
-  const built = entryPaths(image, unpacked).map((path) => {
-    if (path.supported) return { via: path.via as string, supported: true, carried: true, built: true };
-    return { via: path.via as string, supported: false, carried: false, built: true, why: path.why, fix: path.fix };
-  });
-  const unbuilt = UNBUILT_PATHS.map((via) => {
-    const judgement = judgeXenPath(via, image, unpacked);
-    if (!judgement.carries)
-      return {
-        via: via as string,
-        supported: false,
-        carried: false,
-        built: false,
-        why: judgement.why,
-        fix: judgement.fix,
-      };
-    const why = 'the kernel carries what it needs, but this version of zeropage does not boot it this way yet';
+  const paths: Inspection['entryPaths'] = entryPaths(image, unpacked).map((path) => {
+    const { via, supported } = path;
     return {
-      via: via as string,
-      supported: false,
-      carried: true,
-      built: false,
-      why,
-      fix: 'boot it through a supported path',
+      via,
+      supported,
+      carried: supported,
+      built: true,
+      ...(!path.supported && { why: path.why, fix: path.fix }),
     };
   });
-  const paths = [...built, ...unbuilt].sort((a, b) => PATH_ORDER.indexOf(a.via) - PATH_ORDER.indexOf(b.via));
-  if (!damage) return paths;
-  return paths.map((path) =>
-    path.supported || !['pvh', ...UNBUILT_PATHS].includes(path.via as never)
-      ? path
-      : { ...path, why: `the payload cannot be unpacked: ${damage.why}` },
-  );
+  for (const via of UNBUILT_PATHS) {
+    const judgement = judgeXenPath(via, image, unpacked);
+    const advice = judgement.carries
+      ? {
+          why: 'the kernel carries what it needs, but this version of zeropage does not boot it this way yet',
+          fix: 'boot it through a supported path',
+        }
+      : { why: judgement.why, fix: judgement.fix };
+    paths.push({ via, supported: false, carried: judgement.carries, built: false, ...advice });
+  }
+  if (damage) {
+    for (const path of paths) {
+      if (INSIDE.includes(path.via))
+        Object.assign(path, { why: `the payload cannot be unpacked: ${damage.why}`, fix: damage.fix });
+    }
+  }
+  return paths.sort((a, b) => PATH_ORDER.indexOf(a.via) - PATH_ORDER.indexOf(b.via));
 }

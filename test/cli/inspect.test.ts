@@ -157,6 +157,7 @@ describe('inspect on a bzImage', () => {
     expect(broken.inspection.setupHeader).toHaveLength(39);
     const why = broken.inspection.entryPaths.find(({ via }) => via === 'pvh')?.why;
     expect(why).toContain('the payload cannot be unpacked: the stream ends too early');
+    expect(broken.inspection.entryPaths.find(({ via }) => via === 'lguest')?.why).toContain('64-bit');
     expect(inspectionText(broken.inspection, 100, PLAIN)).toContain('failed: the stream ends too early');
   });
 });

@@ -120,6 +120,16 @@ export function buildElf({
   return out;
 }
 
+/** The ELF file that test/unpack/fixtures/kernel.* hold, packed by the usual tools. */
+export function kernelSample(): Uint8Array {
+  const code = Uint8Array.from({ length: 1500 }, (_, i) => (i % 13 === 0 ? 0xe8 : (i * i) % 7));
+  return buildElf({
+    notes: [...PV_NOTES, PVH_NOTE],
+    symbols: [{ name: 'startup_64', value: 0xffff_ffff_8100_0000n }],
+    code,
+  });
+}
+
 export type BzImageSpec = {
   protocol?: number;
   /** As in the file: with its size trailer. */
