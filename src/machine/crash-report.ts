@@ -7,11 +7,12 @@
  * The disassembler (iced-x86) is loaded when a report is made; runs that end well never pay for it.
  * May not: change the machine.   Next: machine/report.ts. */
 import { hex } from '../base/numbers.ts';
+import type { WalkTrace } from '../engine/walk-trace.ts';
+import { FRAME_SIZE } from '../memory/address.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { CR0, EFER, VECTOR, VECTOR_NAMES } from '../x86/constants.ts';
+import { EFER, VECTOR, VECTOR_NAMES } from '../x86/constants.ts';
 import { GPR_NAMES, SEGMENT_NAMES, type VcpuState } from '../x86/vcpu-state.ts';
 import type { ExitReason, FaultRecord } from './exit-reason.ts';
-import { readLinear, walkPages } from './page-walk.ts';
 
 /** What the report is made from; a Machine is one. */
 export type CrashScene = {
@@ -22,8 +23,12 @@ export type CrashScene = {
   /** The last few, newest last. */
   lastFaults: readonly FaultRecord[];
   faultCount: number;
-  /** Addresses of the last blocks, newest last. */
+  /** Where control went last, newest last: more than are shown, since loops are told in one line. */
   recentBlocks: readonly bigint[];
+  /** How many lines of them to show. */
+  lastBlocks: number;
+  /** The page walk of a linear address, as the tables are now. */
+  walk(address: bigint): WalkTrace;
   consoleLines: readonly string[];
 };
 
@@ -46,9 +51,12 @@ export type CrashReport = {
   /** Those that came after the first and are the last ones of the run, newest last. */
   lastFaults: { name: string; rip: string; symbol?: string; address?: string; instructions: number }[];
   end: Place;
-  lastBlocks: { rip: string; symbol?: string }[];
+  /** Newest last; neighbours with the same `times` are a loop that went round so often. */
+  lastBlocks: BlockLine[];
   lastLines: string[];
 };
+
+export type BlockLine = { rip: string; symbol?: string; times?: number };
 
 const LAST_LINES = 12;
 const LINES_BEFORE = 4;
@@ -56,10 +64,10 @@ const LINES_AFTER = 4;
 const LONGEST_INSTRUCTION = 15;
 
 export async function crashReport(scene: CrashScene, symbolise: Symbolise): Promise<CrashReport> {
-  const { state, memory, firstFault, recentBlocks } = scene;
+  const { state, firstFault, recentBlocks } = scene;
   const disassemble = await loadDisassembler();
   const place = (rip: bigint): Place => {
-    const code = disassemble ? codeAround(disassemble, memory, state, rip, recentBlocks) : [];
+    const code = disassemble ? codeAround(disassemble, scene, rip) : [];
     return { rip: hex(rip), ...named(symbolise(rip)), code };
   };
   return {
@@ -75,7 +83,7 @@ export async function crashReport(scene: CrashScene, symbolise: Symbolise): Prom
         }),
         ...(firstFault.cr2 !== undefined && { address: hex(firstFault.cr2) }),
         instructions: firstFault.instructions,
-        walk: firstFault.cr2 === undefined ? [] : walkLines(memory, state, firstFault.cr2),
+        walk: firstFault.cr2 === undefined ? [] : walkLines(scene, firstFault.cr2),
       },
     }),
     lastFaults: scene.lastFaults
@@ -88,7 +96,11 @@ export async function crashReport(scene: CrashScene, symbolise: Symbolise): Prom
         instructions,
       })),
     end: place(state.rip),
-    lastBlocks: recentBlocks.map((rip) => ({ rip: hex(rip), ...named(symbolise(rip)) })),
+    lastBlocks: foldLoops(recentBlocks, scene.lastBlocks).map(({ rip, times }) => ({
+      rip: hex(rip),
+      ...named(symbolise(rip)),
+      ...(times > 1 && { times }),
+    })),
     lastLines: scene.consoleLines.slice(-LAST_LINES),
   };
 }
@@ -135,7 +147,7 @@ export function formatCrash(exit: ExitReason, scene: CrashScene, crash: CrashRep
   section('registers at the end', registerLines(scene.state));
   section(
     'last blocks, newest last',
-    crash.lastBlocks.map((block) => `    ${at(block)}`),
+    crash.lastBlocks.map((block) => `    ${at(block)}${block.times ? ` (${block.times} times)` : ''}`),
   );
   section(
     'last console lines',
@@ -166,17 +178,13 @@ export function registerLines(state: VcpuState): string[] {
   return lines;
 }
 
-function walkLines(memory: GuestMemory, state: VcpuState, address: bigint): string[] {
-  if ((state.cr0 & BigInt(CR0.PG)) === 0n) return ['paging is off: the address is physical'];
-  const { steps, gpa } = walkPages(memory, state, address);
-  const rows = steps.map(
-    ({ table, index, at, entry, says }) =>
-      `${table.padEnd(4)} [${hex(index)}] at ${hex(at)}: ${hex(entry, 16)} ${says}`,
-  );
-  if (steps.length === 0) return ['the address is not canonical: no walk begins'];
-  return gpa === undefined
-    ? rows
-    : [...rows, `physical ${hex(gpa)}${memory.contains(gpa, 1) ? '' : ', outside RAM'} (as the tables are now)`];
+function walkLines(scene: CrashScene, address: bigint): string[] {
+  const { paging, rows, end } = scene.walk(address);
+  const lines = rows.map(({ level, at, value, flags }) => {
+    const where = at === undefined ? 'loaded with CR3' : `at ${hex(at)}`;
+    return `${level.padEnd(5)} ${where}: ${hex(value, 16)} ${flags}`;
+  });
+  return [paging, ...lines, end];
 }
 
 function errorCodeSays(vector: number, code: number): string {
@@ -207,6 +215,7 @@ async function loadDisassembler(): Promise<Disassemble | undefined> {
     formatter.hexPrefix = '0x';
     formatter.hexSuffix = '';
     formatter.uppercaseHex = false;
+    formatter.smallHexNumbersInDecimal = false; // iced-x86 1.21 prints 0x8000000000 as 0 otherwise
     decoder.ip = ip;
     const lines = [];
     while (decoder.canDecode) {
@@ -221,20 +230,14 @@ async function loadDisassembler(): Promise<Disassemble | undefined> {
 }
 
 /** x86 code cannot be read backwards, so the lines before `rip` start at a block that is known to have run. */
-function codeAround(
-  disassemble: Disassemble,
-  memory: GuestMemory,
-  state: VcpuState,
-  rip: bigint,
-  blocks: readonly bigint[],
-): CodeLine[] {
-  const cs = state.segments.cs;
+function codeAround(disassemble: Disassemble, scene: CrashScene, rip: bigint): CodeLine[] {
+  const { state, recentBlocks } = scene;
+  const { cs } = state.segments;
   const long = (state.efer & BigInt(EFER.LMA)) !== 0n && (cs.attributes & 0x2000) !== 0;
   const bits = long ? 64 : cs.attributes & 0x4000 ? 32 : 16;
-  const base = long ? 0n : cs.base;
-  const start = blocks.findLast((block) => block <= rip && rip - block < 128n) ?? rip;
+  const start = recentBlocks.findLast((block) => block <= rip && rip - block < 128n) ?? rip;
   const length = Number(rip - start) + (LINES_AFTER + 1) * LONGEST_INSTRUCTION;
-  const bytes = readLinear(memory, state, base + start, length);
+  const bytes = readLinear(scene, (long ? 0n : cs.base) + start, length);
   const lines = disassemble(bytes, start, bits);
   const current = lines.findIndex((line) => line.at === rip);
   if (current < 0) return [];
@@ -245,4 +248,39 @@ function codeAround(
       const raw = Array.from(bytes.subarray(from, from + size), (byte) => byte.toString(16).padStart(2, '0')).join('');
       return { at: hex(at), bytes: raw, text, current: at === rip };
     });
+}
+
+/** Up to `length` bytes at a linear address; fewer when a page on the way is not there. */
+function readLinear({ walk, memory }: CrashScene, address: bigint, length: number): Uint8Array {
+  const out = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const at = address + BigInt(done);
+    const { gpa } = walk(at);
+    const count = Math.min(FRAME_SIZE - Number(at % BigInt(FRAME_SIZE)), length - done);
+    if (gpa === undefined || !memory.contains(gpa, count)) break;
+    out.set(memory.bytes(gpa, count), done);
+    done += count;
+  }
+  return out.subarray(0, done);
+}
+
+const LONGEST_LOOP = 4;
+
+/** The newest `lines` of a trail, where rounds of a loop of up to four blocks are told once, with their number. */
+export function foldLoops(trail: readonly bigint[], lines: number): { rip: bigint; times: number }[] {
+  const folded: { rip: bigint; times: number }[] = [];
+  let end = trail.length;
+  while (end > 0 && folded.length < lines) {
+    let best = { period: 1, times: 1 };
+    for (let period = 1; period <= LONGEST_LOOP; period++) {
+      let start = end - period;
+      while (start - 1 >= 0 && trail[start - 1] === trail[start - 1 + period]) start--;
+      const times = Math.floor((end - start) / period);
+      if (times > 1 && times * period > best.times * best.period) best = { period, times };
+    }
+    for (let i = 1; i <= best.period; i++) folded.push({ rip: trail[end - i], times: best.times });
+    end -= best.period * best.times;
+  }
+  return folded.slice(0, lines).reverse();
 }

@@ -11,6 +11,7 @@ import { type BootPlan, placePlan } from '../boot/plan.ts';
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { type CpuHost, Unbuilt } from '../engine/core.ts';
 import { Cpu } from '../engine/cpu.ts';
+import { walkTrace } from '../engine/walk-trace.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
@@ -249,7 +250,9 @@ export class Machine {
       firstFault: this.#cpu.firstFault,
       lastFaults: this.#cpu.recentFaults,
       faultCount: this.#cpu.faultCount,
-      recentBlocks: this.#cpu.recentBlocks(lastBlocks),
+      recentBlocks: this.#cpu.recentBlocks(Math.max(256, lastBlocks)),
+      lastBlocks,
+      walk: (address) => walkTrace(this.#cpu.state, this.#cpu.ramSize, address),
       consoleLines: this.console.lines,
     };
   }

@@ -1,79 +1,74 @@
 import { describe, expect, it } from 'vitest';
-import { longModeState, protectedModeState } from '../../src/boot/first-state.ts';
-import { type CrashScene, crashReport, formatCrash } from '../../src/machine/crash-report.ts';
-import type { ExitReason } from '../../src/machine/exit-reason.ts';
-import { GuestMemory } from '../../src/memory/guest-memory.ts';
-import { identityMap4GiB } from '../../src/memory/page-table-builder.ts';
+import { planBoot } from '../../src/boot/index.ts';
+import { flatImage } from '../../src/image/parse.ts';
+import { type CrashScene, crashReport, foldLoops, formatCrash } from '../../src/machine/crash-report.ts';
+import { Machine } from '../../src/machine/machine.ts';
 
-const EXIT: ExitReason = { kind: 'triple-fault', code: 4, detail: 'the CPU shut down' };
-// 0x8000: xor ecx,ecx; mov eax,[0xdead0000]; mov [eax],ecx; hlt
-const CODE = Uint8Array.of(0x31, 0xc9, 0xa1, 0x00, 0x00, 0xad, 0xde, 0x89, 0x08, 0xf4);
-
-function scene(overrides: Partial<CrashScene> = {}): CrashScene {
-  const memory = new GuestMemory(new ArrayBuffer(0x10_0000), 0, 0x10_0000);
-  memory.write(0x8000, CODE);
-  return {
-    state: protectedModeState({ rip: 0x8007n, rax: 0x1234n, cr0: 1 }),
-    memory,
-    instructions: 42,
-    firstFault: { vector: 14, errorCode: 2, rip: 0x8007n, cr2: 0x1234n, instructions: 41 },
-    lastFaults: [{ vector: 8, errorCode: 0, rip: 0x8007n, cr2: undefined, instructions: 41 }],
-    faultCount: 3,
-    recentBlocks: [0x7000n, 0x8000n],
-    consoleLines: ['booting', 'oops'],
-    ...overrides,
-  };
+/** Runs 64-bit code at 0x100000 to its bad end. The low 4 GiB are mapped; there is no IDT, so a fault is the end. */
+async function crash(code: number[], change: Partial<CrashScene> = {}) {
+  const plan = planBoot(flatImage('code', Uint8Array.from(code)), { via: 'flat64', memory: '2M' });
+  const machine = await Machine.create(plan);
+  const exit = machine.runSync({ maxInstructions: 1000 });
+  const scene = { ...machine.scene(16), ...change };
+  const report = await crashReport(scene, (address) => `broken+0x${(address - 0x10_0000n).toString(16)}`);
+  return { exit, report, text: formatCrash(exit, scene, report) };
 }
-const names = (address: bigint) => (address >= 0x8000n ? `broken+0x${(address - 0x8000n).toString(16)}` : undefined);
-const told = async (overrides: Partial<CrashScene> = {}) => {
-  const what = scene(overrides);
-  return formatCrash(EXIT, what, await crashReport(what, names));
-};
+
+// mov al,'x'; out 0xe9,al; xor ecx,ecx; mov rax,0x8000000000; mov [rax],ecx; hlt
+const WILD_WRITE = [0xb0, 0x78, 0xe6, 0xe9, 0x31, 0xc9, 0x48, 0xb8, 0, 0, 0, 0, 0x80, 0, 0, 0, 0x89, 0x08, 0xf4];
 
 describe('a crash report', () => {
   it('shows the first fault, with its place by name and its error code in words', async () => {
-    const text = await told();
-    expect(text).toMatch(/^guest triple-fault after 42 instructions: the CPU shut down\n/);
+    const { exit, text } = await crash(WILD_WRITE);
+    expect(exit.kind).toBe('triple-fault');
+    expect(text).toMatch(/^guest triple-fault after 4 instructions: /);
     expect(text).toMatch(/first fault: #PF page fault, error code 0x2 \(write, in kernel mode, page not present\)/);
-    expect(text).toMatch(/at 0x8007 broken\+0x7, after 41 instructions\n {2}touching 0x1234/);
-    expect(text).toMatch(/2 more faults followed/);
-    expect(text).toMatch(
-      /last faults, newest last:\n {4}#DF double fault at 0x8007 broken\+0x7, after 41 instructions/,
-    );
+    expect(text).toMatch(/at 0x100010 broken\+0x10, after 4 instructions\n {2}touching 0x8000000000/);
   });
 
-  it('shows the code before and behind it, from a block that is known to have run', async () => {
-    const { firstFault } = await crashReport(scene(), names);
-    expect(firstFault?.code.map(({ at, text, current }) => `${current ? '>' : ' '}${at} ${text}`).slice(0, 4)).toEqual([
-      ' 0x8000 xor ecx,ecx',
-      ' 0x8002 mov eax,[0xdead0000]',
-      '>0x8007 mov [eax],ecx',
-      ' 0x8009 hlt',
+  it('shows the code around it, and marks the line', async () => {
+    const { report } = await crash(WILD_WRITE, { recentBlocks: [0x7000n, 0x10_0000n] });
+    expect(
+      report.firstFault?.code.map(({ at, text, current }) => `${current ? '>' : ' '}${at} ${text}`).slice(0, 6),
+    ).toEqual([
+      ' 0x100000 mov al,0x78',
+      ' 0x100002 out 0xe9,al',
+      ' 0x100004 xor ecx,ecx',
+      ' 0x100006 mov rax,0x8000000000',
+      '>0x100010 mov [rax],ecx',
+      ' 0x100012 hlt',
     ]);
-    expect(firstFault?.code[1].bytes).toBe('a10000adde');
+    expect(report.firstFault?.code[2].bytes).toBe('31c9');
   });
 
-  it('walks the page tables for the address, in the guest at hand', async () => {
-    const what = scene({ state: longModeState({ rip: 0x8007n, cr0: 0x8000_0001, cr4: 0x20, efer: 0x500 }) });
-    what.memory.write(0x1000, identityMap4GiB(0x1000));
-    what.firstFault = { vector: 14, errorCode: 0x10, rip: 0x8007n, cr2: 0x80_0000_0000n, instructions: 1 };
-    const { firstFault } = await crashReport(what, names);
-    expect(firstFault?.errorCodeSays).toBe('instruction fetch, in kernel mode, page not present');
-    expect(firstFault?.walk).toEqual(['PML4 [0x1] at 0x1008: 0x0000000000000000 not present']);
+  it('walks the page tables for the address', async () => {
+    const { report } = await crash(WILD_WRITE);
+    expect(report.firstFault?.walk).toEqual([
+      '4-level paging, CR3 0x1000',
+      'PML4E at 0x1008: 0x0000000000000000 not present',
+      'PML4E is not present',
+    ]);
   });
 
-  it('ends with registers, blocks and the last console lines', async () => {
-    const text = await told();
-    expect(text).toMatch(/rax 0000000000001234/);
-    expect(text).toMatch(/last blocks, newest last:\n {4}0x7000\n {4}0x8000 broken\+0x0\n/);
-    expect(text).toMatch(/last console lines:\n {4}\| booting\n {4}\| oops\n$/);
+  it('ends with registers, the last places and the last console lines', async () => {
+    const { text } = await crash(WILD_WRITE);
+    expect(text).toMatch(/rax 0000008000000000 {4}rcx 0000000000000000/);
+    expect(text).toMatch(/cr3 0000000000001000/);
+    expect(text).toMatch(/last console lines:\n {4}\| x\n$/);
   });
 
-  it('says only where it ended when there was no fault, and survives code that is not there', async () => {
-    const state = protectedModeState({ rip: 0xfff0_0000n, cr0: 1 });
-    const text = await told({ firstFault: undefined, lastFaults: [], faultCount: 0, recentBlocks: [], state });
-    expect(text).not.toMatch(/first fault|code there/);
-    expect(text).toMatch(/ended at 0xfff00000/);
+  it('says where a run ended that had no fault', async () => {
+    const { exit, text } = await crash([0x90, 0xeb, 0xfd]); // nop; jmp back
+    expect(exit.kind).toBe('instruction-limit');
+    expect(text).not.toMatch(/first fault/);
+    expect(text).toMatch(/ended at 0x100000 broken\+0x0\ncode there:\n {2}> 0x100000 {2}nop/);
+  });
+
+  it('survives code that is not there', async () => {
+    const { exit, report, text } = await crash([0xe9, 0, 0, 0, 0x70]); // jmp far out of RAM
+    expect(exit.code).toBe(4);
+    expect(report.end.code.every(({ text }) => typeof text === 'string')).toBe(true);
+    expect(text).toMatch(/registers at the end/);
   });
 
   it.each([
@@ -82,8 +77,30 @@ describe('a crash report', () => {
     [13, 0x6b, 'IDT entry 0xd, external event'],
     [8, 0, 'no selector'],
     [14, 7, 'write, in user mode, protection violation'],
+    [14, 0x10, 'instruction fetch, in kernel mode, page not present'],
   ])('explains, for vector %i, error code %i as %s', async (vector, errorCode, words) => {
-    const what = scene({ firstFault: { vector, errorCode, rip: 0x8007n, cr2: undefined, instructions: 1 } });
-    expect((await crashReport(what, names)).firstFault?.errorCodeSays).toBe(words);
+    const firstFault = { vector, errorCode, rip: 0x10_0000n, cr2: undefined, instructions: 1 };
+    const { report } = await crash(WILD_WRITE, { firstFault });
+    expect(report.firstFault?.errorCodeSays).toBe(words);
   });
+});
+
+describe('the trail of last places', () => {
+  const fold = (trail: string, lines: number) =>
+    foldLoops(
+      [...trail].map((letter) => BigInt(letter.charCodeAt(0))),
+      lines,
+    )
+      .map(({ rip, times }) => String.fromCharCode(Number(rip)) + (times > 1 ? times : ''))
+      .join(' ');
+  it.each([
+    ['abc', 5, 'a b c'],
+    ['abcdef', 3, 'd e f'],
+    ['abbbbbc', 5, 'a b5 c'],
+    ['xababababy', 5, 'x a4 b4 y'],
+    ['abcdabcd', 9, 'a2 b2 c2 d2'],
+    ['aaaa', 9, 'a4'],
+    ['', 4, ''],
+    ['abc', 0, ''],
+  ])('tells %j in %i lines as %j', (trail, lines, told) => expect(fold(trail, lines)).toBe(told));
 });
