@@ -135,7 +135,7 @@ export class MemoryAccess {
 }
 
 /** Limit and type of a data access outside 64-bit code (SDM Vol. 3, 5.3 and 5.5). `vector`: #SS for SS, else #GP.
- * An expand-up segment whose limit is 0xffffffff lets an access wrap at 4 GiB, as flat segments do. */
+ * Offsets do not wrap at 4 GiB, whatever the limit (the SDM leaves that open; so it is on an AMD EPYC). */
 export function checkSegment(
   attributes: number,
   limit: number,
@@ -154,7 +154,7 @@ export function checkSegment(
   if (!code && (attributes & SEGMENT.EXPAND_DOWN) !== 0) {
     const top = (attributes & SEGMENT.DB) !== 0 ? 0xffff_ffff : 0xffff;
     if (offset <= limit || last > top) throw new GuestFault(vector, 0);
-  } else if (last > limit && limit !== 0xffff_ffff) {
+  } else if (last > limit) {
     throw new GuestFault(vector, 0);
   }
 }

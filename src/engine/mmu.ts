@@ -20,6 +20,7 @@ import {
   RAM,
   SEG,
   SEG_ATTRIBUTES,
+  SEG_BASE,
   SEG_BYTES,
   STATE,
   TLB_BYTES,
@@ -124,7 +125,8 @@ export class Mmu {
     const write = (sizeAndKind & SLOW.WRITE) !== 0;
     const user = !system && this.#i32[STATE.CPL >> 2] === 3;
     const access = write ? ACCESS.WRITE : ACCESS.READ;
-    if (write && (addressLow & 0xfff) + size <= 4096) {
+    if ((addressLow & 0xfff) + size > 4096) return this.#slowSplit(addressLow, addressHigh, size, sizeAndKind, user);
+    if (write) {
       const gpa = this.#knownCodeStore(addressLow, addressHigh, user);
       if (gpa >= 0) {
         this.#core.physicalWritten(gpa, size);
@@ -132,14 +134,10 @@ export class Mmu {
       }
     }
 
-    if (user && this.#misaligned(addressLow, size)) {
-      return this.#walk.isCanonical(addressHigh) ? this.#walk.fault(VECTOR.AC, 0) : this.#nonCanonical(sizeAndKind);
-    }
+    if (!this.#walk.isCanonical(addressHigh)) return this.#outside(sizeAndKind);
+    if (user && this.#misaligned(addressLow, size)) return this.#walk.fault(VECTOR.AC, 0);
     const first = this.#walk.translate(addressLow, addressHigh, access, user);
-    if (first < 0) return first === FAULT ? FAULT : this.#nonCanonical(sizeAndKind);
-    if ((addressLow & 0xfff) + size > 4096) {
-      return this.#slowSplit(addressLow, addressHigh, first, size, sizeAndKind, user);
-    }
+    if (first === FAULT) return FAULT;
     const tagged = this.#fill(addressLow, addressHigh, first, user);
     if (!tagged) this.#matchBreakpoints(addressLow, addressHigh, size, write);
     if (first < this.#ramSize) {
@@ -149,25 +147,37 @@ export class Mmu {
     return this.#bounce(first, size, 0, size, sizeAndKind);
   }
 
-  /** An access that touches two pages: both are translated before anything is read. */
-  #slowSplit(
-    addressLow: number,
-    addressHigh: number,
-    first: number,
-    size: number,
-    sizeAndKind: number,
-    user: boolean,
-  ): number {
+  /** An access that touches two pages: both are checked, then both translated, before anything is read. */
+  #slowSplit(addressLow: number, addressHigh: number, size: number, sizeAndKind: number, user: boolean): number {
     const write = (sizeAndKind & SLOW.WRITE) !== 0;
+    const access = write ? ACCESS.WRITE : ACCESS.READ;
     const system = (sizeAndKind & SLOW.SYSTEM) !== 0;
-    let tagged = this.#fill(addressLow, addressHigh, first, user);
     const nextLow = ((addressLow & ~0xfff) + 0x1000) | 0;
-    const nextHigh = nextLow === 0 && this.#wraps64(addressHigh, system) ? (addressHigh + 1) | 0 : addressHigh;
-    const second = this.#walk.translate(nextLow, nextHigh, write ? ACCESS.WRITE : ACCESS.READ, user);
-    if (second < 0) return second === FAULT ? FAULT : this.#nonCanonical(sizeAndKind);
+    let nextHigh = addressHigh;
+    if (nextLow === 0) {
+      if (this.#wraps64(addressHigh, system)) nextHigh = (addressHigh + 1) | 0;
+      else if (!system && this.#flat) return this.#outside(sizeAndKind); // past the limit of a 4 GiB segment
+    }
+    if (!this.#walk.isCanonical(addressHigh) || !this.#walk.isCanonical(nextHigh)) return this.#outside(sizeAndKind);
+    if (user && this.#misaligned(addressLow, size)) return this.#walk.fault(VECTOR.AC, 0);
+
+    const first = this.#walk.translate(addressLow, addressHigh, access, user);
+    if (first === FAULT) return FAULT;
+    let tagged = this.#fill(addressLow, addressHigh, first, user);
+    const second = this.#walk.translate(nextLow, nextHigh, access, user);
+    if (second === FAULT) return FAULT;
     tagged = this.#fill(nextLow, nextHigh, second, user) && tagged;
     if (!tagged) this.#matchBreakpoints(addressLow, addressHigh, size, write);
     return this.#bounce(first, 4096 - (addressLow & 0xfff), second, size, sizeAndKind);
+  }
+
+  /** True when no segment has a base: then an access over the 4 GiB line is past its segment's limit. With a base the
+   * checked path has asked the limit already, and the sum may wrap. */
+  get #flat(): boolean {
+    for (let segment = SEG.ES as number; segment <= SEG.GS; segment++) {
+      if (this.#i32[(STATE.SEG + segment * SEG_BYTES + SEG_BASE) >> 2] !== 0) return false;
+    }
+    return true;
   }
 
   /** Whether linear addresses go past 4 GiB (64-bit code, and system tables in long mode) or wrap there. */
@@ -240,7 +250,8 @@ export class Mmu {
     if (this.#core.hasCode(gpa - (gpa % 4096))) this.#core.physicalWritten(gpa, length);
   }
 
-  #nonCanonical(sizeAndKind: number): number {
+  /** A non-canonical address, or one past the limit: #GP(0), or #SS(0) by way of the stack segment. */
+  #outside(sizeAndKind: number): number {
     return this.#walk.fault((sizeAndKind & SLOW.STACK) !== 0 ? VECTOR.SS : VECTOR.GP, 0);
   }
 

@@ -545,9 +545,15 @@ describe('accesses that are no single range', () => {
     expect(core.host.log).toEqual(['read4 100000']);
   });
 
-  test('addresses wrap at 4 GiB in 32-bit code, and at 2^64 in 64-bit code', () => {
+  test('at 4 GiB, flat 32-bit code meets its limit, a base may wrap; 64-bit code wraps at 2^64', () => {
     const core = new TestCore();
     core.ram.setUint16(0, 0xbeef, true);
+    expect(core.mmu.slow(-2, 0, 4)).toBe(FAULT);
+    expect(fault(core)).toMatchObject({ vector: 13, error: 0 });
+    expect(core.mmu.slow(-2, 0, 4 | SLOW.STACK)).toBe(FAULT);
+    expect(fault(core)).toMatchObject({ vector: 12, error: 0 });
+    expect(core.mmu.slow(-2, 0, 4 | SLOW.SYSTEM)).toBe(READ_BOUNCE);
+    core.state.setBase(5, 0x8000_0000n);
     expect(core.mmu.slow(-2, 0, 4)).toBe(READ_BOUNCE);
     expect(core.state.view.getUint32(READ_BOUNCE, true)).toBe(0xbeef_ffff);
     const long = fourLevel();
@@ -566,6 +572,8 @@ describe('accesses that are no single range', () => {
     expect(fault(core)).toMatchObject({ vector: 13, error: 0 });
     expect(core.mmu.slow(0, 0x8000, 4 | SLOW.STACK)).toBe(FAULT);
     expect(fault(core)).toMatchObject({ vector: 12, error: 0 });
+    expect(core.mmu.slow(-2, 0x7fff, 4)).toBe(FAULT); // its last bytes: before the #PF of its first, as on an AMD EPYC
+    expect(fault(core)).toMatchObject({ vector: 13, error: 0 });
   });
 });
 
