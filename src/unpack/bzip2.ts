@@ -15,13 +15,15 @@ type Table = { minimum: number; limit: Int32Array; base: Int32Array; symbols: Ui
 export function unbzip2(input: Uint8Array, out: Uint8Array): number {
   const bits = new BitReader(input);
   let to = 0;
+  // A block is at most 5/4 of what it unpacks to (four equal bytes take a fifth), so a small output bounds this too. It is
+  // made once: a file may consist of a million empty streams.
+  const longest = Math.min(900_000, Math.ceil(out.length * 1.25) + 1);
+  const words = new Uint32Array(longest);
   do {
     if (bits.take(16) !== 0x425a || bits.take(8) !== 0x68)
       throw new DamagedStream('a bzip2 stream does not begin with BZh');
     const level = bits.take(8) - 0x30;
     if (level < 1 || level > 9) throw new DamagedStream(`bzip2 level ${level} is not between 1 and 9`);
-    // A block is at most 5/4 of what it unpacks to (four equal bytes take a fifth), so a small output bounds this too.
-    const words = new Uint32Array(Math.min(level * 100_000, Math.ceil(out.length * 1.25) + 1));
     let streamCrc = 0;
     for (;;) {
       const magic = bits.take32();
@@ -34,7 +36,7 @@ export function unbzip2(input: Uint8Array, out: Uint8Array): number {
       if (magic !== BLOCK_MAGIC || rest !== 0x5359)
         throw new DamagedStream('a bzip2 block does not begin with its magic');
       const begin = to;
-      to = block(bits, words, out, to);
+      to = block(bits, words.subarray(0, level * 100_000), out, to);
       const found = blockCrc(out, begin, to);
       if (found !== crc)
         throw new DamagedStream(`a bzip2 block has CRC 0x${found.toString(16)} instead of 0x${crc.toString(16)}`);
