@@ -188,18 +188,17 @@ function verw(core: CpuCore, insn: HelperInsn): void {
   setZero(core, a !== undefined && isWritableData(a));
 }
 
-/** ARPL: raises the destination's RPL to the source's. Its memory operand is read and written back. */
+/** ARPL: raises the destination's RPL to the source's. Memory is written only then: with nothing to raise, a read-only
+ * page does not fault (observed on an EPYC). */
 function arpl(core: CpuCore, insn: HelperInsn): void {
   const { state } = core;
   const wanted = rplOf(Number(state.gpr(insn.reg, 2)));
-  const at = insn.isMemory ? core.linear(insn.segment, insn.offset(), 2, true) : undefined;
-  if (at !== undefined) core.probeLinear(at, 2, ACCESS.WRITE);
-  const selector = Number(at === undefined ? state.gpr(insn.rm, 2) : core.readLinear(at, 2));
+  const selector = readWord(core, insn);
   const raise = rplOf(selector) < wanted;
   if (raise) {
     const value = BigInt((selector & ~3) | wanted);
-    if (at === undefined) state.setGpr(insn.rm, value, 2);
-    else core.writeLinear(at, 2, value);
+    if (insn.isMemory) core.writeSegment(insn.segment, insn.offset(), 2, value);
+    else state.setGpr(insn.rm, value, 2);
   }
   setZero(core, raise);
 }

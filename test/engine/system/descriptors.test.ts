@@ -282,4 +282,12 @@ describe('ARPL', () => {
       expect((w.core.state.rflags & RFLAGS.ZF) !== 0).toBe(adjusted);
     }
   });
+
+  test('writes memory only when it has something to raise', () => {
+    const w = world64().enterCompat(3).page(USER, 0x65);
+    const i = insn({ at: BigInt(USER), reg: 2 });
+    expect(w.run((core) => arpl(core, i))).toBeUndefined();
+    w.core.state.setGpr(2, 3n);
+    expect(w.run((core) => arpl(core, i))).toEqual({ vector: 14, errorCode: 7, cr2: BigInt(USER) });
+  });
 });
