@@ -10,6 +10,7 @@ import { CONDITIONS, type Form } from '../x86/isa/types.ts';
 import type { HelperInsn } from './core.ts';
 import { type Decoded, Decoder, NONE, RIP_BASE } from './decoder.ts';
 import { type Handlers, planHandlers, SPECIAL } from './emit/core.ts';
+import { SLOW } from './mmu.ts';
 import { codeSize, MODE } from './mode.ts';
 import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES } from './record.ts';
 import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, BLOCKS, BLOCKS_END, RAM, SEG, SEG_BASE, SEG_BYTES, STATE } from './state.ts';
@@ -285,6 +286,7 @@ export class Blocks {
       );
     }
     if (usesMemory) {
+      if (d.segment === SEG.SS) view.setUint8(record + REC.SEGMENT, SLOW.STACK);
       if (stepped) view.setUint16(record + REC.BASE, STATE.LINEAR, true);
       else this.addressFields(record, offset, d, extraDisplacement(d));
     }

@@ -16,7 +16,7 @@ export const REC = {
   BASE: 10, // u16: of the base register, or of ZERO, PAGE_BASE, LINEAR
   INDEX: 12, // u16
   SCALE: 14, // u8: shift count
-  SEGMENT: 15, // u8: for the segment step
+  SEGMENT: 15, // u8: in the checked step, the segment; elsewhere SLOW.STACK when the memory operand is in SS
   DISPLACEMENT: 16, // i32
   EXTRA: 20, // i32: helper instruction number; size and access for the segment step
   IMMEDIATE: 24, // i64; or two links:

@@ -184,6 +184,7 @@ class Evaluation implements Effects<V>, Control<V> {
     // A 16-bit operand size cuts even the address of a branch that is taken (SDM Vol. 2, Jcc and JMP).
     const bits = this.is64 ? 64 : condition ? this.insn.operandBits : 32;
     this.target = BigInt.asUintN(bits, to);
+    this.checkTarget(this.target);
   }
   private get stackBits(): Width {
     return this.is64 ? 64 : this.core.state.attributes(SEG.SS) & 0x4000 ? 32 : 16;
@@ -200,6 +201,15 @@ class Evaluation implements Effects<V>, Control<V> {
     const value = this.readMemory(SEG.SS, from, bytes);
     this.setRegister(RSP, this.stackBits, from + BigInt(bytes));
     return value;
+  }
+  stackTop(): V {
+    return this.readMemory(SEG.SS, this.register(RSP, this.stackBits), this.width / 8);
+  }
+  checkTarget(target: V): void {
+    const beyond = this.is64
+      ? BigInt.asUintN(64, BigInt.asIntN(48, target)) !== target
+      : target > BigInt(this.core.state.limit(SEG.CS));
+    if (beyond) throw new GuestFault(VECTOR.GP, 0);
   }
   adjustStack(bytes: V): void {
     this.setRegister(RSP, this.stackBits, this.register(RSP, this.stackBits) + bytes);

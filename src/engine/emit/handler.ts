@@ -67,7 +67,7 @@ function fetch(m: WasmMeaning, operand: Operand): Fetched {
     return { value, host: undefined, operand };
   }
   const address = m.let(m.linearAddress());
-  const host = m.translate(address, width / 8, { r: SLOW.READ, w: SLOW.STORE, rw: SLOW.WRITE }[access]);
+  const host = m.translate(address, width / 8, { r: SLOW.READ, w: SLOW.STORE, rw: SLOW.WRITE }[access], true);
   const value = access === 'w' ? undefined : m.let(convert(m.loadHost(host, width), width, m.width));
   return { value, host, operand };
 }

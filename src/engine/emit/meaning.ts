@@ -5,6 +5,7 @@
  * translated for writing before, so that nothing here can fault after something was committed.
  * May not: read a record field's meaning from anywhere but record.ts.   Next: engine/emit/handler.ts. */
 import { I32, I64, OP } from '../../wasm/opcodes.ts';
+import { VECTOR } from '../../x86/constants.ts';
 import type { Effects, FlagName, Width } from '../../x86/isa/algebra.ts';
 import type { Control } from '../../x86/isa/types.ts';
 import { AF, CF, OF, PF, SF, ZF } from '../flags.ts';
@@ -19,6 +20,7 @@ import {
   call,
   type Expression,
   extend,
+  field8,
   field16,
   field32,
   field64,
@@ -307,11 +309,12 @@ export class WasmMeaning implements Effects<E>, Control<E> {
   }
 
   /** Host offset of `bytes` bytes at a linear address (which must be a local). Leaves when the access faults. */
-  translate(address: E, bytes: number, kind: number): E {
+  translate(address: E, bytes: number, kind: number, fromRecord = false): E {
     const { code } = this;
     const write = (kind & SLOW.WRITE) !== 0;
     const host = code.local(I32);
-    const kindAndSize = i32(kind | bytes);
+    // A memory operand's record says whether it goes through SS, which decides between #SS and #GP.
+    const kindAndSize = fromRecord ? binary(OP.i32_or, I32, i32(kind | bytes), field8(REC.SEGMENT)) : i32(kind | bytes);
     const faulted = (): void => code.if(binary(OP.i32_eq, I32, get(I32, host), i32(-1)), () => this.exits.fault(code));
     if (!this.inline) {
       code.set(host, call(I32, write ? this.fn.translateWrite : this.fn.translateRead, address, kindAndSize));
@@ -401,6 +404,22 @@ export class WasmMeaning implements Effects<E>, Control<E> {
     const value = code.let(this.loadHost(host, this.width));
     code.store(OP.i64_store, this.slot(RSP), this.stackAddress(binary(OP.i64_add, I64, address, i64(bytes))));
     return value;
+  }
+  stackTop(): E {
+    const { code } = this;
+    const address = code.let(this.stackAddress(load(OP.i64_load, I64, this.slot(RSP))));
+    const host = this.translate(address, this.width / 8, SLOW.READ | SLOW.STACK);
+    return code.let(this.loadHost(host, this.width));
+  }
+  checkTarget(target: E): void {
+    if (!this.wide) return; // outside 64-bit code a limit below 4 GiB runs checked, one instruction at a time
+    const cut = binary(OP.i64_shr_s, I64, binary(OP.i64_shl, I64, target, i64(16)), i64(16));
+    this.when(binary(OP.i64_ne, I32, cut, target), () => {
+      setState32(this.code, STATE.FAULT_VECTOR, i32(VECTOR.GP));
+      setState32(this.code, STATE.FAULT_ERROR, i32(0));
+      setState32(this.code, STATE.CURRENT, record);
+      this.exits.fault(this.code);
+    });
   }
   adjustStack(bytes: E): void {
     const rsp = load(OP.i64_load, I64, this.slot(RSP));

@@ -42,7 +42,9 @@ const jmpIndirect: Operation = {
   id: 'jmp-indirect',
   ends: true,
   meaning: (o, target) => {
-    o.jump(target);
+    const to = o.let(target);
+    o.checkTarget(to);
+    o.jump(to);
     return {};
   },
 };
@@ -53,6 +55,7 @@ const callIndirect: Operation = {
   stack: true,
   meaning: (o, target) => {
     const to = o.let(target);
+    o.checkTarget(to);
     o.push(o.nextRip());
     o.jump(to);
     return {};
@@ -63,7 +66,10 @@ const ret: Operation = {
   ends: true,
   stack: true,
   meaning: (o) => {
-    o.jump(o.pop());
+    const to = o.let(o.stackTop());
+    o.checkTarget(to);
+    o.adjustStack(o.number(o.width / 8));
+    o.jump(to);
     return {};
   },
 };
@@ -73,8 +79,9 @@ const retImmediate: Operation = {
   ends: true,
   stack: true,
   meaning: (o, bytes) => {
-    const to = o.let(o.pop());
-    o.adjustStack(bytes);
+    const to = o.let(o.stackTop());
+    o.checkTarget(to);
+    o.adjustStack(o.add(bytes, o.number(o.width / 8)));
     o.jump(to);
     return {};
   },

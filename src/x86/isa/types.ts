@@ -23,6 +23,10 @@ export interface Control<V> {
   /** Pushes at the operation's width; faults before RSP changes. */
   push(value: V): void;
   pop(): V;
+  /** The word that pop would read; RSP stays. */
+  stackTop(): V;
+  /** #GP(0) unless a near jump may go there (64-bit code: canonical); before anything is committed. */
+  checkTarget(target: V): void;
   /** Adds to RSP, at the stack's width. */
   adjustStack(bytes: V): void;
   /** RSP := RBP, RBP := the word there. */
