@@ -1,6 +1,6 @@
 /** Zstandard's two entropy coders: FSE (finite state) and Huffman, and the bits that are read from the end.
  *
- * Follows: RFC 8878, section 4.   Next: image/kernel-image.ts. */
+ * Follows: RFC 8878, section 4.   Next: unpack/xxh64.ts. */
 import { cutShort, DamagedStream } from './stream.ts';
 
 /** Decoding: in a state, `symbols` gives the symbol; the next state is bases + so many more bits. */

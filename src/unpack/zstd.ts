@@ -1,9 +1,11 @@
 /** Zstandard: frames of blocks, each block literals and sequences of (literals, match) over them.
  *
  * The output is its own window, so window sizes need no memory of their own. Huffman and FSE tables are in
- * unpack/zstd-entropy.ts. A frame's XXH64 checksum is skipped, not verified: the size trailer and the ELF inside must do.
+ * unpack/zstd-entropy.ts. A frame's checksum, where it
+ * has one, is verified.
  * Follows: RFC 8878.   Next: unpack/zstd-entropy.ts. */
 import { cutShort, DamagedStream, tooMuch } from './stream.ts';
+import { xxh64 } from './xxh64.ts';
 import {
   decodeLiterals,
   type FseTable,
@@ -106,7 +108,9 @@ export function unzstd(input: Uint8Array, out: Uint8Array): number {
       } else to = compressedBlock(input.subarray(at, at + size), frame, out, to);
       at += type === 1 ? 1 : size;
     }
-    if (descriptor & 4) take(4); // checksum
+    if (descriptor & 4 && take(4) !== Number(xxh64(out.subarray(frame.begin, to)) & 0xffff_ffffn)) {
+      throw new DamagedStream('a zstd frame has a wrong checksum');
+    }
   }
   return to;
 }

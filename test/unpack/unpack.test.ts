@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { nodeUnpackers } from '../../src/cli/host.ts';
 import { adler32, crc32, crc64, DamagedStream } from '../../src/unpack/stream.ts';
 import { type CompressionName, compressionOf, type HostUnpackers, unpack } from '../../src/unpack/unpack.ts';
+import { xxh64 } from '../../src/unpack/xxh64.ts';
 import { concat, sample, smallSample } from './sample.ts';
 
 const folder = new URL('fixtures/', import.meta.url);
@@ -110,6 +111,9 @@ describe('bad payloads', () => {
       bytes[bytes.length - fromEnd] ^= 0x40;
       expect(() => unpackAny(bytes, compressionOf(bytes) as CompressionName), name).toThrow(message);
     }
+    const frame = fixture('sample.zst');
+    frame[frame.length - 5] ^= 1;
+    expect(() => unpackAny(frame, 'zstd')).toThrow('a zstd frame has a wrong checksum');
     // xz: the check stands before index and footer, whose size the footer tells.
     for (const [name, size, message] of [
       ['sample.xz', 4, 'CRC-32'],
@@ -139,6 +143,34 @@ describe('checksums', () => {
     expect(crc32(check)).toBe(0xcbf4_3926);
     expect(crc64(check)).toEqual([0xdf19_39fa, 0x995d_c9bb]);
     expect(adler32(new TextEncoder().encode('Wikipedia'))).toBe(0x11e6_0398);
+  });
+
+  it('XXH64 agrees with published values, and in pairs of words with the formula in bigints', () => {
+    const hash = (string: string) => xxh64(new TextEncoder().encode(string));
+    expect([hash(''), hash('a'), hash('abc')]).toEqual([
+      0xef46_db37_51d8_e999n,
+      0xd24e_c4f1_a98c_6e5bn,
+      0x44bc_2cf5_ad77_0999n,
+    ]);
+    const wrap = (value: bigint) => BigInt.asUintN(64, value);
+    const turn = (value: bigint, by: bigint) => wrap(value << by) | (value >> (64n - by));
+    const [p1, p2, p4] = [0x9e37_79b1_85eb_ca87n, 0xc2b2_ae3d_27d4_eb4fn, 0x85eb_ca77_c2b2_ae63n];
+    fc.assert(
+      fc.property(fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { minLength: 4, maxLength: 40 }), (words) => {
+        const whole = words.slice(0, words.length - (words.length % 4));
+        const lanes = [wrap(p1 + p2), p2, 0n, wrap(-p1)];
+        const round = (lane: bigint, word: bigint) => wrap(turn(wrap(lane + word * p2), 31n) * p1);
+        whole.forEach((word, i) => {
+          lanes[i % 4] = round(lanes[i % 4], word);
+        });
+        let h = wrap(turn(lanes[0], 1n) + turn(lanes[1], 7n) + turn(lanes[2], 12n) + turn(lanes[3], 18n));
+        for (const lane of lanes) h = wrap((h ^ round(0n, lane)) * p1 + p4);
+        h = wrap(h + BigInt(whole.length * 8));
+        h = wrap((h ^ (h >> 33n)) * p2);
+        h = wrap((h ^ (h >> 29n)) * 0x1656_67b1_9e37_79f9n);
+        return xxh64(new Uint8Array(BigUint64Array.from(whole).buffer)) === (h ^ (h >> 32n));
+      }),
+    );
   });
 
   it('CRC-32 by eights agrees with CRC-32 by ones', () => {
