@@ -79,9 +79,12 @@ export class RunLoop {
       if (cpu.instructions >= limit) return { kind: 'limit' };
       if (isOver()) return { kind: 'slice' };
 
-      const event = board.nextEvent();
-      if (event !== undefined && event <= now) board.runEvents();
-      const next = earliest(board.nextEvent(), replay[0]?.atNs, verdict.deadline);
+      let event = board.nextEvent();
+      if (event !== undefined && event <= now) {
+        board.runEvents();
+        event = board.nextEvent();
+      }
+      const next = earliest(event, replay[0]?.atNs, verdict.deadline);
       const { instructions } = cpu;
       const toNext = next === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(next - now));
       const exit = this.#run(Math.min(limit, this.#nextHash, instructions + this.#quantum, instructions + toNext));

@@ -9,6 +9,9 @@ import { fileURLToPath } from 'node:url';
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const NODE_ARGS = ['--import', 'tsx', MAIN];
 
+/** As a shell reads it. */
+export const COMMAND = [process.execPath, ...NODE_ARGS].map((word) => `'${word}'`).join(' ');
+
 export type Finished = { code: number | null; signal: string | null; stdout: string; stderr: string };
 
 export function zeropage(
@@ -37,8 +40,7 @@ export function zeropage(
 
 /** The same through a shell, for pipes: `$ZEROPAGE` stands for the command. */
 export function shell(script: string): Promise<Finished> {
-  const command = [process.execPath, ...NODE_ARGS].map((word) => `'${word}'`).join(' ');
-  const child = spawn('bash', ['-c', script.replaceAll('$ZEROPAGE', command)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn('bash', ['-c', script.replaceAll('$ZEROPAGE', COMMAND)], { stdio: ['ignore', 'pipe', 'pipe'] });
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
