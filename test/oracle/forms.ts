@@ -23,8 +23,9 @@ export type Row = {
   setup?: SetupName;
   /** The CPUID feature without which it is undefined or something else. */
   feature?: string;
-  /** Other memory writes may have happened before the fault: memory is not compared when it faults. */
-  partial?: true;
+  /** It makes several accesses or checks, and which fault comes first (or what was written before it) is the
+   * processor's affair: when it faults, only that it does and that no register changed is compared. */
+  several?: true;
 };
 
 export type Form = { id: string; row: Row; mode: 64 | 32; width: number; shape: 'r' | 'm' | '' };
@@ -95,8 +96,8 @@ const STRINGS: [string, number, SetupName][] = [
 ];
 const strings = STRINGS.flatMap(([name, code, setup]): Row[] =>
   [undefined, 0xf3, 0xf2].flatMap((prefix): Row[] => [
-    { name, code: hex(code), prefix, setup, args: 'b' },
-    { name, code: hex(code + 1), prefix, setup, widths: 'v' },
+    { name, code: hex(code), prefix, setup, args: 'b', ...(name === 'cmps' ? { several: true } : {}) },
+    { name, code: hex(code + 1), prefix, setup, widths: 'v', ...(name === 'cmps' ? { several: true } : {}) },
   ]),
 );
 
@@ -104,14 +105,14 @@ const PUSH_POP: Row[] = [
   { name: 'push', code: '50+r', args: 'Zv', widths: 'd', setup: 'push' },
   { name: 'pop', code: '58+r', args: 'Zv', widths: 'd', setup: 'pop' },
   { name: 'push', code: 'ff /6', args: 'Ev', widths: 'd', setup: 'push' },
-  { name: 'pop', code: '8f /0', args: 'Ev', widths: 'd', setup: 'pop' },
+  { name: 'pop', code: '8f /0', args: 'Ev', widths: 'd', setup: 'pop', several: true },
   { name: 'push', code: '68', args: 'Iz', widths: 'd', setup: 'push' },
   { name: 'push', code: '6a', args: 'Ib', widths: 'd', setup: 'push' },
   { name: 'pushf', code: '9c', widths: 'd', setup: 'push' },
   { name: 'popf', code: '9d', widths: 'd', setup: 'popFlags' },
-  { name: 'pusha', code: '60', widths: 'z', mode: 32, setup: 'pushAll', partial: true },
+  { name: 'pusha', code: '60', widths: 'z', mode: 32, setup: 'pushAll', several: true },
   { name: 'popa', code: '61', widths: 'z', mode: 32, setup: 'popAll' },
-  { name: 'enter', code: 'c8', args: 'Iw,Ib', widths: 'd', setup: 'enter', partial: true },
+  { name: 'enter', code: 'c8', args: 'Iw,Ib', widths: 'd', setup: 'enter', several: true },
   { name: 'leave', code: 'c9', widths: 'd', setup: 'leave' },
 ];
 
@@ -152,17 +153,16 @@ const CONTROL: Row[] = [
   { name: 'loope', code: 'e1', args: 'Jb', setup: 'loop' },
   { name: 'loop', code: 'e2', args: 'Jb', setup: 'loop' },
   { name: 'jcxz', code: 'e3', args: 'Jb', setup: 'loop' },
-  { name: 'jmp far', code: 'ea', args: 'Ap', widths: 'z', mode: 32, setup: 'farDirect' },
-  { name: 'call far', code: '9a', args: 'Ap', widths: 'z', mode: 32, setup: 'farDirect', partial: true },
-  { name: 'jmp far', code: 'ff /5', args: 'Mp', widths: 'z', setup: 'farIndirect' },
-  { name: 'call far', code: 'ff /3', args: 'Mp', widths: 'z', setup: 'farIndirect', partial: true },
-  { name: 'ret far', code: 'cb', widths: 'v', setup: 'retFar' },
-  { name: 'ret far', code: 'ca', args: 'Iw', widths: 'v', setup: 'retFar' },
-  { name: 'iret', code: 'cf', widths: 'v', setup: 'iret' },
+  { name: 'jmp far', code: 'ea', args: 'Ap', widths: 'z', mode: 32, setup: 'farDirect', several: true },
+  { name: 'call far', code: '9a', args: 'Ap', widths: 'z', mode: 32, setup: 'farDirect', several: true },
+  { name: 'jmp far', code: 'ff /5', args: 'Mp', widths: 'z', setup: 'farIndirect', several: true },
+  { name: 'call far', code: 'ff /3', args: 'Mp', widths: 'z', setup: 'farIndirect', several: true },
+  { name: 'ret far', code: 'cb', widths: 'v', setup: 'retFar', several: true },
+  { name: 'ret far', code: 'ca', args: 'Iw', widths: 'v', setup: 'retFar', several: true },
+  { name: 'iret', code: 'cf', widths: 'v', setup: 'iret', several: true },
   { name: 'int3', code: 'cc' },
   { name: 'int', code: 'cd', args: 'Ib', setup: 'softwareInterrupt' },
   { name: 'into', code: 'ce', mode: 32 },
-  { name: 'icebp', code: 'f1' },
   { name: 'bound', code: '62', args: 'Gz,Ma', mode: 32, setup: 'bound' },
 ];
 

@@ -9,7 +9,7 @@ import { formsOf } from './forms.ts';
 import { noOracleHere, runNatively } from './native.ts';
 import { sequencesOf } from './sequences.ts';
 import { blockOf } from './states.ts';
-import { NOT_TRIED, UNDEFINED } from './undefined.ts';
+import { LOOSELY, NOT_TRIED, UNDEFINED } from './undefined.ts';
 import { type Block, encodeVectors, type FileName, vectorFile } from './vectors.ts';
 
 function printUndefined(): void {
@@ -17,6 +17,8 @@ function printUndefined(): void {
   for (const { names, flags, when } of UNDEFINED) {
     console.log(`  ${names}: ${[...flags].map((f) => `${f}F`).join(' ')}${when ? ` when ${when}` : ''}`);
   }
+  console.log('Compared loosely:');
+  for (const line of LOOSELY) console.log(`  ${line}`);
   console.log('Never tried:');
   for (const line of NOT_TRIED) console.log(`  ${line}`);
 }

@@ -66,8 +66,6 @@ export class Builder {
   count = 0;
   e: Place = { register: 0 };
   g: Place = { register: 0 };
-  /** Only the usual place in the code, as branches need it. */
-  settled = false;
   #override: Name | undefined;
   #rex = 0;
   #needRex = false;
@@ -225,7 +223,7 @@ export class Builder {
     const { random } = this;
     const pick = (indices: number[]): Segment => box.segmentOf(box.ldt(random.pick(indices)));
     const flat = box.segmentOf(box.USER_DS);
-    const extra = (): Segment => (random.chance(8) ? box.segmentOf(random.below(4)) : pick(LOADABLE));
+    const extra = (): Segment => (random.chance(8) ? box.segmentOf(0) : pick(LOADABLE));
     const cs = box.segmentOf(box.USER32_CS);
     if (random.chance(50)) return { cs, ss: flat, ds: flat, es: flat, fs: pick(LOADABLE), gs: extra() };
     return {
@@ -422,6 +420,11 @@ export class Builder {
     }
   }
 
+  /** LOCK in front of VERW is ignored by some processors. */
+  #isLockTried(): boolean {
+    return /[EM]/.test(this.form.row.args ?? '') && this.form.row.name !== 'verw';
+  }
+
   /** Everything in front of the opcode, at times more than is needed. */
   #prefixes(): number[] {
     const { random } = this;
@@ -432,7 +435,7 @@ export class Builder {
     else if ((this.#rex & 8) !== 0 && random.chance(5)) list.push(0x66); // REX.W wins
     if (this.addressSize !== this.codeSize) list.push(0x67);
     if (this.#override) list.push(OVERRIDES[this.#override]);
-    if (/[EM]/.test(this.form.row.args ?? '') && this.random.chance(this.form.shape === 'm' ? 6 : 2)) list.push(0xf0);
+    if (this.#isLockTried() && this.random.chance(this.form.shape === 'm' ? 6 : 2)) list.push(0xf0);
     if (list.length > 1 && random.chance(50)) list.reverse();
     if (this.form.row.prefix) list.splice(random.below(list.length + 1), 0, this.form.row.prefix);
     // A REX prefix with another prefix behind it counts for nothing.
@@ -446,7 +449,8 @@ export class Builder {
     const { random } = this;
     const jumpBytes = jump ? (jump === 'Jb' ? 1 : this.width === 16 ? 2 : 4) : 0;
     const body = head.length + tail.length + jumpBytes;
-    const where = this.settled || jump ? 0 : random.below(100);
+    // What is undefined has no length of which all processors know.
+    const where = jump ? 0 : random.below(this.form.row.name === 'undefined' ? 94 : 100);
     // Some instructions are made as long as is allowed, or one byte longer, by a prefix that says nothing new.
     if (where >= 98 && body < 15) {
       const repeated = this.#override ? OVERRIDES[this.#override] : this.mode === 64 ? 0x2e : 0;

@@ -29,6 +29,15 @@ export const UNDEFINED: readonly UndefinedLine[] = [
   { names: 'aam aad', flags: 'OAC' },
 ];
 
+/** What is compared less strictly, as compare.ts does it. */
+export const LOOSELY: readonly string[] = [
+  'forms marked `several` when they fault: which of their faults is reported first, and memory written before it',
+  '#AC against #PF on one access: which comes first',
+  'the present bit of a page fault in the upper half of the address space: Linux always sets it for user code',
+  'the base of FS or GS after a null selector was loaded, and the RPL of a null selector',
+  'upper halves of registers after compatibility-mode code; RF, VM, VIF and VIP',
+];
+
 /** What is never tried, since the manuals or the two vendors differ. */
 export const NOT_TRIED: readonly string[] = [
   'shld and shrd with a count above the width (16 bits): result undefined',
@@ -37,6 +46,9 @@ export const NOT_TRIED: readonly string[] = [
   'far pointers in memory with REX.W: AMD reads m16:32, Intel m16:64',
   'movsxd with a 16-bit operand',
   'far transfers from a 16-bit stack into 64-bit code: the upper half of RSP is what the host kernel left there',
+  'int1 (F1): hypervisors that intercept #DB report it at the instruction instead of behind it',
+  'lock verw: ignored by some processors, #UD on others',
+  'undefined opcodes cut short by the end of a page or longer than 15 bytes: their length is not defined either',
   'VEX, EVEX and XOP encodings; x87, MMX and SSE',
   'cpuid, rdtsc, rdtscp, rdpmc, xgetbv, rdrand: what they give is not a function of the state',
   'sgdt, sidt, sldt, str, smsw: Linux emulates them under UMIP',
