@@ -1,10 +1,7 @@
-/** Plans for stock Debian 12 kernels, held against the boot protocol's rules and what is known of these very files.
+/** Plans for stock Debian kernels and GRUB images, held against the boot protocol's rules and the files' own bytes.
  *
- * The kernels are looked for below $ZEROPAGE_REAL or .cache/real (boot/vmlinuz-*, as in their packages); a test without
- * its kernel is skipped and says so. Expected addresses are those of `readelf -lW` and of the files' headers. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+ * Where figures of one package version stand here (from `readelf -lW` and the headers), other versions skip them. */
+import { expect, it } from 'vitest';
 import { hex, MiB } from '../../src/base/numbers.ts';
 import { type BootPlan, type BootSpec, placePlan, planBoot } from '../../src/boot/index.ts';
 import { nodeUnpackers } from '../../src/cli/host.ts';
@@ -15,57 +12,30 @@ import { BootParams } from '../../src/layout/boot-params.ts';
 import { HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo } from '../../src/layout/hvm-start-info.ts';
 import { GuestMemory } from '../../src/memory/guest-memory.ts';
 import { isRam } from '../../src/memory/memory-map.ts';
+import { describeReal, haveReal, readReal, realVersion } from './files.ts';
 
-type Known = {
-  file: RegExp;
-  /** The file whose figures stand here; others are held against their own headers. */
-  exactly: RegExp;
-  initSize: number;
-  segments: [at: number, length: number][];
-  pvhEntry: bigint;
-};
-const KERNELS: Record<string, Known> = {
-  'the Debian amd64 kernel': {
-    file: /^vmlinuz-[\d.]+-\d+-amd64$/,
-    exactly: /6\.1\.0-56-amd64$/,
+/** Figures of linux-image-6.1.0-56-*, 6.1.192-2. */
+const KERNELS: Record<string, { initSize: number; segments: [at: number, length: number][]; pvhEntry: bigint }> = {
+  'vmlinuz-amd64': {
     initSize: 0x3f9_8000,
     segments: [[0x100_0000, 0x18e_a9f0], [0x2a0_0000, 0x64_4000], [0x304_4000, 0x3_5000], [0x307_9000, 0x198_7000]],
     pvhEntry: 0x100_0850n,
   },
-  'the Debian cloud-amd64 kernel': {
-    file: /^vmlinuz-[\d.]+-\d+-cloud-amd64$/,
-    exactly: /6\.1\.0-56-cloud-amd64$/,
+  'vmlinuz-cloud-amd64': {
     initSize: 0x337_8000,
     segments: [[0x100_0000, 0x182_6634], [0x2a0_0000, 0x61_a000], [0x301_a000, 0x3_4000], [0x304_e000, 0xdb_2000]],
     pvhEntry: 0x100_0850n,
   },
 }; // biome-ignore format: a table
 
-const folders = [process.env.ZEROPAGE_REAL, '.cache/real'].filter((folder) => folder !== undefined);
-
-function find(pattern: RegExp): string | undefined {
-  for (const folder of folders.flatMap((one) => [join(one, 'boot'), one])) {
-    try {
-      const name = readdirSync(folder).find((entry) => pattern.test(entry));
-      if (name) return join(folder, name);
-    } catch {
-      // no such folder
-    }
-  }
-  return undefined;
-}
-
 const initrd = new Uint8Array(3 * MiB + 17).fill(0x5a);
 const cmdline = 'console=ttyS0 panic=-1';
 
 for (const [name, known] of Object.entries(KERNELS)) {
-  const path = find(known.file);
-  if (!path) console.warn(`skipped: ${name} is not in ${folders.join(' or ')}`);
-
-  describe.skipIf(!path)(name, () => {
-    const bytes = path ? new Uint8Array(readFileSync(path)) : new Uint8Array();
-    const image = path ? (parseKernel('vmlinuz', bytes) as BzImage) : (undefined as never);
-    const initSize = path ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0x260, true) : 0;
+  describeReal(name, () => {
+    const bytes = haveReal(name) ? readReal(name) : new Uint8Array();
+    const image = (haveReal(name) ? parseKernel(name, bytes) : undefined) as BzImage;
+    const initSize = haveReal(name) ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0x260, true) : 0;
     let unpacked: ElfImage | undefined;
     const unpack = () => {
       unpacked ??= unpackKernel(image, nodeUnpackers);
@@ -142,7 +112,7 @@ for (const [name, known] of Object.entries(KERNELS)) {
       });
     });
 
-    it.skipIf(!path || !known.exactly.test(path))('has the addresses that readelf shows for 6.1.0-56', () => {
+    it.skipIf(!realVersion(name).endsWith(' 6.1.192-2'))('has the addresses that readelf shows for 6.1.192-2', () => {
       const plan = make({ via: 'pvh', unpackedKernel: unpack() });
       expect(initSize).toBe(known.initSize);
       expect(loadable(unpack().bytes)).toEqual(known.segments);
@@ -164,6 +134,26 @@ for (const [name, known] of Object.entries(KERNELS)) {
       const small = () => planBoot(image, { via: 'linux64', memory: (enough - 1) * MiB });
       expect(small).toThrow(`give it --memory ${enough}M or more`);
       expect(planBoot(image, { via: 'linux64', memory: enough * MiB }).memorySize).toBe(enough * MiB);
+    });
+  });
+}
+
+const parseReal = (name: string) => parseKernel(name, readReal(name));
+
+describeReal('grub-i386-xen_pvh.bin', () => {
+  it('is planned by its PVH note, the only one that it has', () => {
+    const plan = planBoot(parseReal('grub-i386-xen_pvh.bin'), { cmdline: 'x' });
+    expect(plan.via).toBe('pvh');
+    expect(plan.state.rip).toBe(0x10_0000n);
+    expect(plan.writes.find(({ what }) => what === 'segment 0')?.at).toBe(0x10_0000);
+  });
+});
+
+for (const name of ['grub-x86_64-xen.bin', 'grub-i386-xen.bin']) {
+  describeReal(name, () => {
+    it('is for Xen PV only, and is told so', () => {
+      expect(() => planBoot(parseReal(name))).toThrow('xen-pv is not built in this version');
+      expect(() => planBoot(parseReal(name), { via: 'pvh' })).toThrow('no note named "Xen" of type 18');
     });
   });
 }
