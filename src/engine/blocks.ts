@@ -332,7 +332,10 @@ export class Blocks {
     touches: boolean,
   ): boolean {
     const segment = d.segment;
-    const flat = !touches || segmentIsFlat(segment, mode);
+    const writes = variant.operands.some((o) => o.kind === 'M' && /w/.test(o.access));
+    // A code segment cannot be written, flat or not.
+    const forbidden = writes && segment === SEG.CS && size !== 64;
+    const flat = !touches || (segmentIsFlat(segment, mode) && !forbidden);
     const native = d.addressSize === (size === 64 ? 64 : 32);
     const bitString = BIT_STRING.includes(variant.op) && variant.operands[1].kind === 'R';
     if (flat && native && !bitString) return false;
@@ -342,7 +345,6 @@ export class Blocks {
     view.setUint8(record + REC.LENGTH, d.length);
     view.setUint16(record + REC.OFFSET, offset, true);
     view.setUint8(record + REC.SEGMENT, touches ? segment : 0xff);
-    const writes = variant.operands.some((o) => o.kind === 'M' && /w/.test(o.access));
     const bytes = variant.operands.find((o) => o.kind === 'M')?.width ?? 8;
     const simple = !bitString && (flat || size === 64);
     const addressMask = d.addressSize === 64 ? -1n : d.addressSize === 32 ? 0xffff_ffffn : 0xffffn;

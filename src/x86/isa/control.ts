@@ -81,7 +81,8 @@ const retImmediate: Operation = {
   meaning: (o, bytes) => {
     const to = o.let(o.stackTop());
     o.checkTarget(to);
-    o.adjustStack(o.add(bytes, o.number(o.width / 8)));
+    o.adjustStack(o.number(o.width / 8));
+    o.adjustStack(bytes); // apart: the sum may not fit 16 bits
     o.jump(to);
     return {};
   },

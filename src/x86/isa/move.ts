@@ -140,6 +140,7 @@ export const move: Form[] = [
   row('0f b0', 'Eb,Gb', cmpxchg, { lock: true }),
   row('0f b1', 'Ev,Gv', cmpxchg, { lock: true }),
   row('0f c3 mem', 'My,Gy', { ...mov, name: 'movnti' }, { feature: 'SSE2' }),
+  ...['66', 'f2', 'f3'].map((prefix) => row(`${prefix} 0f c3`, 'My,Gy', { name: 'movnti', helper: 'ud2' })),
   row('0f 1f', 'Ev', nop),
   row('0f 18', 'Ev', nop),
   row('0f 19', 'Ev', nop),
