@@ -381,7 +381,9 @@ export class Blocks {
     if (size !== 64) {
       const stack = MODE.STACK_32 | MODE.FLAT_SS;
       if (op.stack && (mode & stack) !== stack) return 'reference';
-      if (op.ends && (size === 16 || d.operandSize === 16)) return 'reference';
+      // 16-bit targets are cut, and targets past the limit of CS fault at the branch.
+      const checked = size === 16 || d.operandSize === 16 || (mode & MODE.CS_LIMITED) !== 0;
+      if (op.ends && checked) return 'reference';
     }
     if (d.addressSize === 16 && /^(loop|jrcxz)/.test(op.name)) return 'reference';
     // A 64-bit absolute address does not fit a record's displacement.

@@ -184,7 +184,7 @@ class Evaluation implements Effects<V>, Control<V> {
     // A 16-bit operand size cuts even the address of a branch that is taken (SDM Vol. 2, Jcc and JMP).
     const bits = this.is64 ? 64 : condition ? this.insn.operandBits : 32;
     this.target = BigInt.asUintN(bits, to);
-    this.checkTarget(this.target);
+    if (condition) this.checkTarget(this.target);
   }
   private get stackBits(): Width {
     return this.is64 ? 64 : this.core.state.attributes(SEG.SS) & 0x4000 ? 32 : 16;

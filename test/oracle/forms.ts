@@ -24,8 +24,9 @@ export type Row = {
   /** The CPUID feature without which it is undefined or something else. */
   feature?: string;
   /** It makes several accesses or checks, and which fault comes first (or what was written before it) is the
-   * processor's affair: when it faults, only that it does and that no register changed is compared. */
-  several?: true;
+   * processor's affair: when it faults, only that it does and that no register changed is compared; or not even that,
+   * where registers are loaded one by one. */
+  several?: true | 'registers';
 };
 
 export type Form = { id: string; row: Row; mode: 64 | 32; width: number; shape: 'r' | 'm' | '' };
@@ -111,7 +112,7 @@ const PUSH_POP: Row[] = [
   { name: 'pushf', code: '9c', widths: 'd', setup: 'push' },
   { name: 'popf', code: '9d', widths: 'd', setup: 'popFlags' },
   { name: 'pusha', code: '60', widths: 'z', mode: 32, setup: 'pushAll', several: true },
-  { name: 'popa', code: '61', widths: 'z', mode: 32, setup: 'popAll' },
+  { name: 'popa', code: '61', widths: 'z', mode: 32, setup: 'popAll', several: 'registers' },
   { name: 'enter', code: 'c8', args: 'Iw,Ib', widths: 'd', setup: 'enter', several: true },
   { name: 'leave', code: 'c9', widths: 'd', setup: 'leave' },
 ];
@@ -146,7 +147,7 @@ const CONTROL: Row[] = [
   { name: 'jmp', code: 'e9', args: 'Jz' },
   { name: 'call', code: 'e8', args: 'Jz', setup: 'call' },
   { name: 'jmp', code: 'ff /4', args: 'Ev', widths: 'n', setup: 'target' },
-  { name: 'call', code: 'ff /2', args: 'Ev', widths: 'n', setup: 'targetAndStack' },
+  { name: 'call', code: 'ff /2', args: 'Ev', widths: 'n', setup: 'targetAndStack', several: true },
   { name: 'ret', code: 'c3', widths: 'n', setup: 'ret' },
   { name: 'ret', code: 'c2', args: 'Iw', widths: 'n', setup: 'ret' },
   { name: 'loopne', code: 'e0', args: 'Jb', setup: 'loop' },

@@ -155,7 +155,13 @@ export class Builder {
       return BigInt(edge + this.random.below(5) - 2) & mask;
     }
     const base = this.mode === 64 && !this.#hasBase(segment) ? 0n : segment.base;
-    return (this.target(size) - base) & mask;
+    const target = this.target(size);
+    const offset = (target - base) & mask;
+    const isCanonical = (address: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;
+    // With a base, an offset that is not canonical by itself faults on some processors.
+    if (base !== 0n && this.mode === 64 && isCanonical(target) && !isCanonical(offset))
+      return (BigInt(box.DATA) - base) & mask;
+    return offset;
   }
 
   /** Where an offset leads; -1 when that is no address below 4 GiB. */

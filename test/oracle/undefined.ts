@@ -31,7 +31,7 @@ export const UNDEFINED: readonly UndefinedLine[] = [
 
 /** What is compared less strictly, as compare.ts does it. */
 export const LOOSELY: readonly string[] = [
-  'forms marked `several` when they fault: which of their faults is reported first, and memory written before it',
+  'forms marked `several` when they fault: which of their faults is reported first, and memory written before it (POPA: registers too)',
   '#AC against #PF on one access: which comes first',
   'the present bit of a page fault in the upper half of the address space: Linux always sets it for user code',
   'the base of FS or GS after a null selector was loaded, and the RPL of a null selector',
@@ -49,6 +49,7 @@ export const NOT_TRIED: readonly string[] = [
   'int1 (F1): hypervisors that intercept #DB report it at the instruction instead of behind it',
   'lock verw: ignored by some processors, #UD on others',
   'undefined opcodes cut short by the end of a page or longer than 15 bytes: their length is not defined either',
+  'FS and GS with a base in 64-bit code where the offset alone is not canonical but the linear address is',
   'VEX, EVEX and XOP encodings; x87, MMX and SSE',
   'cpuid, rdtsc, rdtscp, rdpmc, xgetbv, rdrand: what they give is not a function of the state',
   'sgdt, sidt, sldt, str, smsw: Linux emulates them under UMIP',

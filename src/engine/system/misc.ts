@@ -48,7 +48,9 @@ function enter(core: CpuCore, insn: HelperInsn): void {
   const locals = insn.immediate & 0xffffn;
   const level = insn.immediate2 & 31;
   const words: bigint[] = [state.gpr(RBP, size)];
-  const frame = (state.gpr(RSP) - step) & mask;
+  // On a 16-bit stack the frame pointer still gets all of ESP, whose upper half does not move.
+  const above = state.gpr(RSP) - (state.gpr(RSP) & mask);
+  const frame = above + ((state.gpr(RSP) - step) & mask);
   for (let i = 1; i < level; i++)
     words.push(core.readSegment(SEG.SS, (state.gpr(RBP) - step * BigInt(i)) & mask, size));
   if (level > 0) words.push(BigInt.asUintN(size * 8, frame));
@@ -63,7 +65,7 @@ function enter(core: CpuCore, insn: HelperInsn): void {
   words.forEach((word, i) => {
     core.writeLinear(places[i], size, word);
   });
-  state.setGpr(RBP, frame, size === 2 && mask !== 0xffffn ? 2 : size);
+  state.setGpr(RBP, frame, size);
   setStackPointer(state, top, mask);
 }
 
