@@ -24,7 +24,9 @@ export type PathRun = {
   via: string;
   image: string;
   entry: string;
-  firstRegisters: string;
+  mode: '32-bit' | '64-bit';
+  /** The register that the path's contract fills, and what with. */
+  handedOver: string;
   bootParamsFilledBy: string;
   /** Undefined when the guest has no such symbol or never came there. */
   instructionsToMeetingPlace: number | undefined;
@@ -80,7 +82,8 @@ export async function runPaths(kernel: string, options: Options): Promise<PathRu
       via,
       image: image.name,
       entry: hex(plan.state.rip),
-      firstRegisters: firstRegisters(plan),
+      mode: plan.state.segments.cs.attributes & 0x2000 ? '64-bit' : '32-bit',
+      handedOver: handedOver(plan),
       bootParamsFilledBy: plan.bootParamsFilledBy,
       instructionsToMeetingPlace: toMeetingPlace,
       instructions: machine.instructions,
@@ -91,59 +94,29 @@ export async function runPaths(kernel: string, options: Options): Promise<PathRu
   return runs;
 }
 
-/** A built-in guest's own image for the path; where it has none, another guest's that was made for it (flat code). */
+/** A built-in guest's own image for the path. No kernel is flat code, so there another built-in guest stands in. */
 function kernelFor(kernel: string, via: string): string | undefined {
   const guest = findGuest(kernel);
-  if (!guest) return kernel;
-  return via in guest.images ? kernel : GUESTS.find(({ images }) => via in images)?.name;
+  if (!guest || via in guest.images) return kernel;
+  return via.startsWith('flat') ? GUESTS.find(({ images }) => via in images)?.name : undefined;
 }
 
-/** What the path's contract hands over in registers, and the state of paging. */
-function firstRegisters({ state, handover }: BootPlan): string {
-  const long = state.segments.cs.attributes & 0x2000;
-  const mode = long ? '64-bit, identity-mapped' : '32-bit, paging off';
-  const magic = state.rax === 0n ? '' : `, eax ${hex(state.rax)}`;
-  return handover
-    ? `${mode}; ${handover.register} → ${handover.struct} ${hex(handover.at)}${magic}`
-    : `${mode}; rsp ${hex(state.rsp)}`;
+function handedOver({ state, handover }: BootPlan): string {
+  return handover ? `${handover.register} → ${handover.struct} ${hex(handover.at)}` : `rsp ${hex(state.rsp)}`;
 }
 
 export function pathsTable(kernel: string, runs: readonly PathRun[], colour: boolean): string {
   const table = new Table({
-    head: [
-      'path',
-      'enters at',
-      'first registers',
-      'boot_params filled by',
-      `to ${MEETING_PLACE}`,
-      'instructions',
-      'ended',
-    ],
+    head: ['path', 'entered', 'first registers', 'boot_params by', `to ${MEETING_PLACE}`, 'instructions', 'ended'],
     style: { head: colour ? ['cyan'] : [], border: [], compact: true },
-    colAligns: ['left', 'right', 'left', 'left', 'right', 'right', 'left'],
+    colAligns: ['left', 'left', 'left', 'left', 'right', 'right', 'left'],
   });
   const count = (value: number | undefined) => value?.toLocaleString('en') ?? '-';
   const paint = (text: string, code: number) => (colour ? `\x1b[${code === 0 ? 32 : 31}m${text}\x1b[0m` : text);
-  for (const run of runs) {
-    const {
-      via,
-      entry,
-      firstRegisters: registers,
-      bootParamsFilledBy,
-      instructionsToMeetingPlace,
-      instructions,
-      exit,
-    } = run;
+  for (const { via, mode, entry, handedOver, bootParamsFilledBy, exit, ...run } of runs) {
+    const counts = [count(run.instructionsToMeetingPlace), count(run.instructions)];
     const ended = paint(`${exit.reason} (${exit.code})`, exit.code);
-    table.push([
-      via,
-      entry,
-      registers,
-      bootParamsFilledBy,
-      count(instructionsToMeetingPlace),
-      count(instructions),
-      ended,
-    ]);
+    table.push([via, `${mode}, at ${entry}`, handedOver, bootParamsFilledBy, ...counts, ended]);
   }
   const pathsByImage = new Map<string, string[]>();
   for (const { image, via } of runs) pathsByImage.set(image, [...(pathsByImage.get(image) ?? []), via]);

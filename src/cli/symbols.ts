@@ -1,7 +1,8 @@
 /** Symbols for a run: from the kernel itself, or from a file with --symbols.
  *
  * A kernel's symbols are virtual addresses, but its first instructions run at physical ones, before its page tables are
- * on. An address that is nowhere in the table is looked for a second time as a physical one, through the segments.
+ * on. Where the loader placed the kernel itself, an address that is nowhere in the table is looked for a second time as a
+ * physical one, through the segments.
  * May not: fail because a kernel has no symbols; only a file that was asked for must have some.
  * Next: machine/crash-report.ts, which shows them. */
 import { BootError, VmError } from '../base/errors.ts';
@@ -16,8 +17,12 @@ import { nodeUnpackers } from './host.ts';
 
 /** The symbols of the kernel that a plan boots; undefined when it has none. A bzImage is unpacked for it if need be. */
 export function kernelSymbols({ image, unpackedKernel }: BootPlan): SymbolTable | undefined {
-  const elf = unpackedKernel ?? (image.format === 'bzimage' ? tryUnpack(image) : image);
-  return elf && isElf(elf) ? fromElf(elf) : undefined;
+  const loaded = unpackedKernel ?? (isElf(image) ? image : undefined);
+  if (loaded) return fromElf(loaded);
+  // The guest unpacks itself, so at the kernel's physical place lies something else at first: only virtual addresses
+  // are sure to be the kernel's.
+  const unpacked = image.format === 'bzimage' ? tryUnpack(image) : undefined;
+  return unpacked && symtabOf(unpacked);
 }
 
 /** A guest that unpacks itself may know better than we what its payload is. */
@@ -34,7 +39,7 @@ function tryUnpack(image: BzImage): ElfImage | undefined {
 /** --symbols FILE: an ELF file with a symbol table, or a System.map. */
 export function symbolsFromFile(name: string, bytes: Uint8Array): SymbolTable {
   const image = parseKernel(name, bytes);
-  const table = isElf(image) ? fromElf(image) : fromSystemMap(bytes);
+  const table = isElf(image) ? symtabOf(image) : fromSystemMap(bytes);
   if (table) return table;
   throw new BootError({
     what: `${name} has no symbols`,
@@ -45,8 +50,13 @@ export function symbolsFromFile(name: string, bytes: Uint8Array): SymbolTable {
 }
 
 function fromElf(elf: ElfImage): SymbolTable | undefined {
+  const table = symtabOf(elf);
+  return table && withPhysical(table, elf.segments);
+}
+
+function symtabOf(elf: ElfImage): SymbolTable | undefined {
   const symbols = readSymtab(elf);
-  return symbols.length === 0 ? undefined : withPhysical(new Symtab(symbols), elf.segments);
+  return symbols.length === 0 ? undefined : new Symtab(symbols);
 }
 
 const LINE = /^([0-9a-f]{8,16}) ([a-zA-Z]) (\S+)/;
