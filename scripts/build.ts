@@ -3,12 +3,12 @@
  * From source the core is emitted once per process (engine/core-bytes.ts). In dist the same module holds the bytes, so
  * that a guest starts sooner. Everything is built beside the old folder and then takes its place, so a build that
  * fails, or one that somebody is using, leaves a whole dist. */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildCore } from '../src/engine/emit/core.ts';
+import { buildCore, planHandlers } from '../src/engine/emit/core.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = resolve(process.argv[2] ?? join(root, 'dist'));
@@ -17,25 +17,47 @@ const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript
 const work = mkdtempSync(join(dirname(dist), `.${basename(dist)}-`));
 try {
   const fresh = join(work, 'new');
-  execFileSync(process.execPath, [compiler, '-p', join(root, 'tsconfig.build.json'), '--outDir', fresh], {
-    stdio: 'inherit',
-  });
-  writeFileSync(join(fresh, 'engine', 'core-bytes.js'), coreBytesModule(buildCore()));
-  chmodSync(join(fresh, 'cli', 'main.js'), 0o755);
-  rmSync(dist, { recursive: true, force: true });
-  renameSync(fresh, dist);
+  const { status } = spawnSync(
+    process.execPath,
+    [compiler, '-p', join(root, 'tsconfig.build.json'), '--outDir', fresh],
+    {
+      stdio: 'inherit',
+    },
+  );
+  if (status === 0) {
+    writeFileSync(join(fresh, 'engine', 'core-bytes.js'), coreBytesModule());
+    chmodSync(join(fresh, 'cli', 'main.js'), 0o755);
+    rmSync(dist, { recursive: true, force: true });
+    renameSync(fresh, dist);
+  } else {
+    process.exitCode = 1;
+  }
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
 
-/** Base64 in a string costs a parser next to nothing, and `atob` is in browsers too. */
-function coreBytesModule(bytes: Uint8Array): string {
-  return `/** The core's bytes, as engine/emit/core.js makes them; written by the build. */
-const base64 = '${Buffer.from(bytes).toString('base64')}';
+/** Base64 in a string costs a parser next to nothing. `atob` is in browsers too; Node's own decoder is faster. */
+function coreBytesModule(): string {
+  const { loud, quiet, fused, inside } = planHandlers().handlers;
+  return `/** The core's bytes and the numbers of its handlers, as engine/emit/core.js makes them; written by the build. */
+const base64 = '${Buffer.from(buildCore()).toString('base64')}';
+const map = (json) => new Map(JSON.parse(json));
 let bytes;
+let handlers;
 export function coreBytes() {
-  bytes ??= Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  bytes ??= globalThis.Buffer
+    ? Uint8Array.from(Buffer.from(base64, 'base64'))
+    : Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   return bytes;
+}
+export function coreHandlers() {
+  handlers ??= {
+    loud: map('${JSON.stringify([...loud])}'),
+    quiet: map('${JSON.stringify([...quiet])}'),
+    fused: map('${JSON.stringify([...fused])}'),
+    inside: ${inside},
+  };
+  return handlers;
 }
 `;
 }

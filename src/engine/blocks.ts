@@ -8,11 +8,12 @@
 import { BIT_STRING } from '../x86/isa/bits.ts';
 import { CONDITIONS, type Form } from '../x86/isa/types.ts';
 import type { HelperInsn } from './core.ts';
+import { coreHandlers } from './core-bytes.ts';
 import { type Decoded, Decoder, NONE, RIP_BASE } from './decoder.ts';
-import { type Handlers, planHandlers, SPECIAL } from './emit/core.ts';
+import type { Handlers } from './emit/core.ts';
 import { SLOW } from './mmu.ts';
 import { codeSize, MODE } from './mode.ts';
-import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES } from './record.ts';
+import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL } from './record.ts';
 import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, BLOCKS, BLOCKS_END, RAM, SEG, SEG_BASE, SEG_BYTES, STATE } from './state.ts';
 import { describe, type Variant } from './variants.ts';
 
@@ -85,7 +86,7 @@ export class Blocks {
     this.bytes = new Uint8Array(buffer);
     this.ramSize = ramSize;
     this.decoder = new Decoder(shows);
-    this.handlers = planHandlers().handlers;
+    this.handlers = coreHandlers();
     this.frameHasCode = frameHasCode;
   }
 

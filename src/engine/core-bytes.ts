@@ -1,10 +1,17 @@
-/** The core's bytes. From source they are made here, once per process; the build replaces this module in dist by one
- * that holds them ready (guests start faster), and a test compares the two.   Next: engine/cpu.ts. */
-import { buildCore } from './emit/core.ts';
+/** The core's bytes, and the numbers of its handlers. From source they are made here, once per process; the build replaces
+ * this module in dist by one that holds them ready (guests start faster), and a test compares the two.
+ * May not: know anything else of the emitter, which dist then never loads.   Next: engine/blocks.ts. */
+import { buildCore, type Handlers, planHandlers } from './emit/core.ts';
 
 let bytes: Uint8Array<ArrayBuffer> | undefined;
+let handlers: Handlers | undefined;
 
 export function coreBytes(): Uint8Array<ArrayBuffer> {
   bytes ??= buildCore();
   return bytes;
+}
+
+export function coreHandlers(): Handlers {
+  handlers ??= planHandlers().handlers;
+  return handlers;
 }

@@ -16,7 +16,6 @@ import { type Access, type CpuHost, GuestFault, type HelperInsn, Unbuilt } from 
 import { coreBytes } from './core-bytes.ts';
 import { CpuState } from './cpu-state.ts';
 import { RIP_BASE } from './decoder.ts';
-import { TRAIL, TRAIL_ENTRIES, TRAIL_INDEX } from './emit/core.ts';
 import { highHalf, lowHalf } from './halves.ts';
 import { BREAKPOINT_HITS, Mmu } from './mmu.ts';
 import { codeSize, MODE, modeWord } from './mode.ts';
@@ -31,6 +30,9 @@ import {
   STATE,
   TLB_SUPERVISOR,
   TLB_USER,
+  TRAIL,
+  TRAIL_ENTRIES,
+  TRAIL_INDEX,
 } from './state.ts';
 import { controlHelpers } from './system/control.ts';
 import { descriptorHelpers } from './system/descriptors.ts';

@@ -35,6 +35,16 @@ export const BLOCK = {
   VALID: 24, // i32: 0 once invalidated
 } as const;
 
+/** Handlers that are no instruction; those of instructions are numbered behind them. */
+export const SPECIAL = {
+  END: 0, // the block ends; its link is what follows
+  HELPER: 1, // TypeScript runs the instruction
+  RESYNC: 2, // the block was dropped while it ran, or a breakpoint lies here
+  SEGMENT: 3, // LINEAR := ((base + index + displacement) & IMMEDIATE) + the base at A, unchecked
+  BITS: 4, // LINEAR := the address plus the bytes that the bit offset at B goes beyond the operand
+  CHECKED: 5, // LINEAR by TypeScript, with limit and type checks
+} as const;
+
 /** Why `run` returned. */
 export const STATUS = {
   BUDGET: 0, // fewer instructions left than the next block has, or none; RIP is set

@@ -68,6 +68,11 @@ export const STATE = {
   FXSAVE: 0x400, // 512 bytes, 16-byte aligned: the FXSAVE image is the FPU and SSE state
 } as const;
 
+/** The last places that jumps between blocks went to, for crash reports: a ring of RIPs. */
+export const TRAIL_INDEX = 0x664; // i32: number of entries written
+export const TRAIL = 0x800;
+export const TRAIL_ENTRIES = 256;
+
 /** One cached segment: selector u16 +0, attributes u32 +4 (descriptor bits 40-55, see VcpuState), limit u32 +8
  * (scaled), base i64 +16. */
 export const SEG_BYTES = 32;

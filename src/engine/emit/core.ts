@@ -9,8 +9,8 @@
 import { ModuleBuilder, pushU32 } from '../../wasm/module.ts';
 import { I32, I64, OP, VOID } from '../../wasm/opcodes.ts';
 import { CONDITIONS } from '../../x86/isa/types.ts';
-import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, STATUS } from '../record.ts';
-import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, STATE, TLB_BYTES } from '../state.ts';
+import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL, STATUS } from '../record.ts';
+import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, STATE, TLB_BYTES, TRAIL, TRAIL_ENTRIES, TRAIL_INDEX } from '../state.ts';
 import { enumerate, type Variant } from '../variants.ts';
 import {
   binary,
@@ -39,21 +39,7 @@ import { emitInstruction, emitString, noteCurrent, RETURN } from './handler.ts';
 import { FUSED, hasQuietTwin, isHot } from './hot.ts';
 import { type Exits, WasmMeaning } from './meaning.ts';
 
-/** Handlers that are no instruction. */
-export const SPECIAL = {
-  END: 0, // the block ends; its link is what follows
-  HELPER: 1, // TypeScript runs the instruction
-  RESYNC: 2, // the block was dropped while it ran, or a breakpoint lies here
-  SEGMENT: 3, // LINEAR := ((base + index + displacement) & IMMEDIATE) + the base at A, unchecked
-  BITS: 4, // LINEAR := the address plus the bytes that the bit offset at B goes beyond the operand
-  CHECKED: 5, // LINEAR by TypeScript, with limit and type checks
-} as const;
-const SPECIALS = 6;
-
-/** The last places that `lookup` went to, for crash reports: a ring of 256 RIPs. */
-export const TRAIL_INDEX = 0x664; // i32: number of entries written
-export const TRAIL = 0x800;
-export const TRAIL_ENTRIES = 256;
+const SPECIALS = Object.keys(SPECIAL).length;
 
 export type Handlers = {
   /** Number of the handler for a variant's key; with flags and, where there is one, without. */
