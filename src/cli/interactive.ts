@@ -3,7 +3,7 @@
  * The terminal is put into raw mode, so Ctrl-C reaches the guest. Ctrl-] ends the run, and so does Ctrl-A x, as QEMU's
  * users expect; Ctrl-A twice sends one. The terminal is put back on every way out of the process that leaves us a say.
  * Input that is no terminal (a pipe, a file) goes to the guest unchanged; its end means that nobody types any more.
- * Next: cli/boot.ts. */
+ * Next: cli/symbols.ts. */
 import type { ReadStream } from 'node:tty';
 
 export type Keyboard = {

@@ -2,7 +2,7 @@
  *
  * Each row is a run of its own: how the guest was entered, who filled its boot_params, how many instructions it took to
  * the place where all paths have met, and how it ended.
- * May not: judge differences; that will be `compare`.   Next: index.ts, the same things as a library. */
+ * May not: judge differences; that will be `compare`.   Next: the guest itself, guests/tiny. */
 import Table from 'cli-table3';
 import type { Command } from 'commander';
 import { hex } from '../base/numbers.ts';

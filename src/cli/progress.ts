@@ -2,7 +2,7 @@
  *
  * On a terminal it is one line that is rewritten and taken away at the end; elsewhere, a line every ten seconds, so
  * that a build log shows life without filling up. Short runs show nothing at all.
- * May not: touch standard output.   Next: cli/boot.ts. */
+ * May not: touch standard output.   Next: cli/boot-help.ts. */
 import type { Output } from './output.ts';
 
 const FIRST_AFTER_MS = 1000;

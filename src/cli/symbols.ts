@@ -4,7 +4,7 @@
  * on. Where the loader placed the kernel itself, an address that is nowhere in the table is looked for a second time as a
  * physical one, through the segments.
  * May not: fail because a kernel has no symbols; only a file that was asked for must have some.
- * Next: machine/crash-report.ts, which shows them. */
+ * Next: cli/boot.ts. */
 import { BootError, VmError } from '../base/errors.ts';
 import type { BootPlan } from '../boot/plan.ts';
 import type { BzImage, ElfImage, ElfSegment } from '../image/kernel-image.ts';

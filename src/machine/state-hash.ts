@@ -5,7 +5,7 @@
  * of RAM in a moment. Frames that hold only zeros are skipped and the others come with their number, so the size of RAM
  * does not matter.
  * May not: depend on the host (byte order included: both sides of WebAssembly are little-endian by definition).
- * Next: machine/report.ts. */
+ * Next: machine/machine.ts. */
 import type { GuestMemory } from '../memory/guest-memory.ts';
 
 /** Registers are folded whenever the instruction count is a multiple of this. */
