@@ -146,11 +146,11 @@ export class CpuState {
 
   /** True in 64-bit code (CS.L in long mode), not in compatibility mode. */
   get is64(): boolean {
-    return (this.get64('EFER') & 0x400n) !== 0n && (this.attributes(SEG.CS) & 0x2000) !== 0;
+    return this.longMode && (this.attributes(SEG.CS) & 0x2000) !== 0;
   }
   /** EFER.LMA. */
   get longMode(): boolean {
-    return (this.get64('EFER') & 0x400n) !== 0n;
+    return (this.view.getInt32(STATE.EFER, true) & 0x400) !== 0;
   }
 
   read(): VcpuState {

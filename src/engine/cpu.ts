@@ -19,6 +19,7 @@ import { RIP_BASE } from './decoder.ts';
 import { highHalf, lowHalf } from './halves.ts';
 import { BREAKPOINT_HITS, Mmu } from './mmu.ts';
 import { codeSize, MODE, modeWord } from './mode.ts';
+import { QuickGates } from './quick-gates.ts';
 import { REC, STATUS } from './record.ts';
 import { evaluate } from './reference.ts';
 import {
@@ -52,6 +53,11 @@ import type { SystemCore } from './system/system-core.ts';
 export const QUANTUM = 1_000_000;
 /** Faults in a row without one completed instruction that end a run. */
 const FAULT_LOOP = 1000;
+
+/** Exceptions kept for reports: the last few, and the first in a slot of its own. */
+const KEPT_FAULTS = 8;
+const FIRST_FAULT = KEPT_FAULTS;
+const FAULT_WORDS = 6;
 
 export type CpuExit =
   /** The asked-for count was reached. */
@@ -100,10 +106,10 @@ export class Cpu implements SystemCore {
   readonly state: CpuState;
   /** Virtual nanoseconds that were skipped while halted. */
   idleNs = 0;
-  /** The first exception of the run, and the last ones, newest last. */
-  firstFault: RaisedFault | undefined;
-  readonly recentFaults: RaisedFault[] = [];
+  /** Exceptions so far. */
   faultCount = 0;
+  readonly #faultWords = new Int32Array((KEPT_FAULTS + 1) * FAULT_WORDS);
+  readonly #faultCounts = new Float64Array(KEPT_FAULTS + 1);
   /** MSRs that do not exist, with how often each was touched. */
   readonly unknownMsrs = new Map<number, number>();
 
@@ -113,6 +119,7 @@ export class Cpu implements SystemCore {
   readonly #blocks: Blocks;
   readonly #exports: { run(block: number): number; lookup(rip: bigint): number };
   readonly #insn: CurrentInsn;
+  readonly #gates: QuickGates;
   readonly #plain: boolean;
   readonly #quantum: number;
   readonly #helpers: Record<string, Helper>;
@@ -152,6 +159,7 @@ export class Cpu implements SystemCore {
     );
     this.#blocks.clear();
     this.#insn = new CurrentInsn(this.state);
+    this.#gates = new QuickGates(this.state, this.buffer, () => this.modeChanged());
     this.#helpers = allHelpers;
     const imports = {
       cpu: {
@@ -279,11 +287,13 @@ export class Cpu implements SystemCore {
     view.setInt32(STATE.MODE, modeWord(state), true);
     view.setInt32(STATE.TLB, user ? TLB_USER : TLB_SUPERVISOR, true);
     view.setInt32(STATE.FETCH_TLB, user ? FETCH_TLB_USER : FETCH_TLB_SUPERVISOR, true);
-    const mask = state.is64 ? -1n : 0xffff_ffffn;
-    view.setBigInt64(STATE.ADDRESS_MASK, mask, true);
-    view.setBigInt64(STATE.RIP_MASK, mask, true);
+    const high = state.is64 ? -1 : 0; // the masks are all ones, in 64 bits or in 32
+    view.setInt32(STATE.ADDRESS_MASK, -1, true);
+    view.setInt32(STATE.ADDRESS_MASK + 4, high, true);
+    view.setInt32(STATE.RIP_MASK, -1, true);
+    view.setInt32(STATE.RIP_MASK + 4, high, true);
     this.#mmu.alignmentChanged();
-    this.#debugging = (Number(state.dr(7)) & 0xff) !== 0;
+    this.#debugging = (view.getInt32(STATE.DR + 5 * 8, true) & 0xff) !== 0;
   }
 
   // ---- The loop
@@ -317,6 +327,9 @@ export class Cpu implements SystemCore {
     this.#halted = false;
     try {
       const vector = this.host.acknowledgeInterrupt();
+      const view = this.#view;
+      const low = view.getInt32(STATE.RIP, true);
+      if (this.#gates.deliver(vector, -1, low, view.getInt32(STATE.RIP + 4, true), false, false)) return undefined;
       if (deliverInterrupt(this, vector) === 'triple-fault') return { kind: 'triple-fault' };
     } catch (e) {
       return this.#caught(e);
@@ -430,11 +443,15 @@ export class Cpu implements SystemCore {
     return record;
   }
 
-  #ripOf(record: number, extra: number): bigint {
+  /** RIP := the record's instruction, or `extra` bytes behind its start. */
+  #pointRip(record: number, extra: number): void {
     const view = this.#view;
-    const base = view.getBigUint64(STATE.PAGE_BASE, true);
-    const rip = base + BigInt(view.getUint16(record + REC.OFFSET, true) + extra);
-    return rip & BigInt.asUintN(64, view.getBigInt64(STATE.RIP_MASK, true));
+    const base = view.getInt32(STATE.PAGE_BASE, true);
+    const low = (base + view.getUint16(record + REC.OFFSET, true) + extra) | 0;
+    const carry = low >>> 0 < base >>> 0 ? 1 : 0;
+    view.setInt32(STATE.RIP, low, true);
+    const high = (view.getInt32(STATE.PAGE_BASE + 4, true) + carry) & view.getInt32(STATE.RIP_MASK + 4, true);
+    view.setInt32(STATE.RIP + 4, high, true);
   }
 
   #after(status: number): CpuExit | undefined {
@@ -448,7 +465,7 @@ export class Cpu implements SystemCore {
         return undefined;
       case STATUS.FAULT: {
         const record = this.#rewind();
-        this.state.rip = this.#ripOf(record, 0);
+        this.#pointRip(record, 0);
         return this.#raise();
       }
       default:
@@ -456,25 +473,31 @@ export class Cpu implements SystemCore {
     }
   }
 
-  /** Delivers the exception in FAULT_*. */
+  /** Delivers the exception in FAULT_*, at RIP. All that come this way are faults. */
   #raise(): CpuExit | undefined {
     const view = this.#view;
     const error = view.getInt32(STATE.FAULT_ERROR, true);
     const vector = view.getInt32(STATE.FAULT_VECTOR, true);
-    const cr2 = vector === VECTOR.PF ? view.getBigUint64(STATE.FAULT_CR2, true) : undefined;
-    return this.#deliver(new GuestFault(vector, error < 0 ? undefined : error, cr2));
+    const isPageFault = vector === VECTOR.PF;
+    if (this.#noteFault(vector, error)) return { kind: 'fault-loop' };
+    if (isPageFault) {
+      view.setInt32(STATE.CR2, view.getInt32(STATE.FAULT_CR2, true), true);
+      view.setInt32(STATE.CR2 + 4, view.getInt32(STATE.FAULT_CR2 + 4, true), true);
+    }
+    const low = view.getInt32(STATE.RIP, true);
+    const high = view.getInt32(STATE.RIP + 4, true);
+    if (this.#gates.deliver(vector, error, low, high, false, true)) return undefined;
+    const cr2 = isPageFault ? view.getBigUint64(STATE.FAULT_CR2, true) : undefined;
+    return this.#enterGate(vector, error < 0 ? undefined : error, cr2);
   }
 
-  #deliver(fault: GuestFault, dr6?: number): CpuExit | undefined {
-    const { vector, errorCode, cr2 } = fault;
-    const raised: RaisedFault = { vector, errorCode, cr2, rip: this.state.rip, instructions: this.#done };
-    this.firstFault ??= raised;
-    this.faultCount++;
-    this.recentFaults.push(raised);
-    if (this.recentFaults.length > 8) this.recentFaults.shift();
-    this.#faultsInRow = this.#lastFaultAt === this.#done ? this.#faultsInRow + 1 : 0;
-    this.#lastFaultAt = this.#done;
-    if (this.#faultsInRow >= FAULT_LOOP) return { kind: 'fault-loop' };
+  #deliver({ vector, errorCode, cr2 }: GuestFault, dr6?: number): CpuExit | undefined {
+    if (cr2 !== undefined) this.#view.setBigUint64(STATE.FAULT_CR2, cr2, true);
+    if (this.#noteFault(vector, errorCode ?? -1)) return { kind: 'fault-loop' };
+    return this.#enterGate(vector, errorCode, cr2, dr6);
+  }
+
+  #enterGate(vector: number, errorCode?: number, cr2?: bigint, dr6?: number): CpuExit | undefined {
     try {
       const options = dr6 === undefined ? {} : { dr6 };
       if (deliverException(this, vector, errorCode, cr2, options) === 'triple-fault') return { kind: 'triple-fault' };
@@ -482,6 +505,52 @@ export class Cpu implements SystemCore {
       return this.#caught(e);
     }
     return undefined;
+  }
+
+  /** Keeps the exception for reports; true when nothing else has happened for too long. */
+  #noteFault(vector: number, error: number): boolean {
+    const slot = this.faultCount === 0 ? FIRST_FAULT : this.faultCount % KEPT_FAULTS;
+    const at = slot * FAULT_WORDS;
+    const view = this.#view;
+    const words = this.#faultWords;
+    words[at] = vector;
+    words[at + 1] = error;
+    words[at + 2] = view.getInt32(STATE.RIP, true);
+    words[at + 3] = view.getInt32(STATE.RIP + 4, true);
+    words[at + 4] = view.getInt32(STATE.FAULT_CR2, true);
+    words[at + 5] = view.getInt32(STATE.FAULT_CR2 + 4, true);
+    this.#faultCounts[slot] = this.#done;
+    this.faultCount++;
+    this.#faultsInRow = this.#lastFaultAt === this.#done ? this.#faultsInRow + 1 : 0;
+    this.#lastFaultAt = this.#done;
+    return this.#faultsInRow >= FAULT_LOOP;
+  }
+
+  #faultAt(slot: number): RaisedFault {
+    const at = slot * FAULT_WORDS;
+    const words = this.#faultWords;
+    const wide = (n: number): bigint => (BigInt(words[at + n + 1] >>> 0) << 32n) | BigInt(words[at + n] >>> 0);
+    return {
+      vector: words[at],
+      errorCode: words[at + 1] < 0 ? undefined : words[at + 1],
+      cr2: words[at] === VECTOR.PF ? wide(4) : undefined,
+      rip: wide(2),
+      instructions: this.#faultCounts[slot],
+    };
+  }
+
+  /** The first exception of the run. */
+  get firstFault(): RaisedFault | undefined {
+    return this.faultCount === 0 ? undefined : this.#faultAt(FIRST_FAULT);
+  }
+
+  /** The last exceptions, newest last. */
+  get recentFaults(): RaisedFault[] {
+    const count = Math.min(this.faultCount, KEPT_FAULTS);
+    return Array.from({ length: count }, (_, i) => {
+      const n = this.faultCount - count + i;
+      return this.#faultAt(n === 0 ? FIRST_FAULT : n % KEPT_FAULTS);
+    });
   }
 
   #caught(e: unknown): CpuExit | undefined {
@@ -493,12 +562,27 @@ export class Cpu implements SystemCore {
   #helper(recordAddress: number): CpuExit | undefined {
     const { state } = this;
     const record = this.#blocks.helper(this.#view.getInt32(recordAddress + REC.EXTRA, true));
-    const rip = this.#ripOf(recordAddress, 0);
-    const next = this.#ripOf(recordAddress, record.length);
-    const insn = this.#insn;
-    insn.use(record, rip, next);
-    state.rip = rip;
     this.#entered = false;
+    if (record.helper === 'iret') {
+      if (this.#gates.iret(record.operandSize)) {
+        this.#done++;
+        return undefined;
+      }
+    } else if (record.helper === 'int') {
+      this.#pointRip(recordAddress, record.length);
+      const low = this.#view.getInt32(STATE.RIP, true);
+      const high = this.#view.getInt32(STATE.RIP + 4, true);
+      if (this.#gates.deliver(Number(record.immediate) & 0xff, -1, low, high, true, false)) {
+        this.#entered = true;
+        this.#done++;
+        return undefined;
+      }
+    }
+    const insn = this.#insn;
+    this.#pointRip(recordAddress, record.length);
+    const next = state.rip;
+    this.#pointRip(recordAddress, 0);
+    insn.use(record, state.rip, next);
     try {
       let jumped: unknown;
       if (record.helper === 'reference') jumped = evaluate(this, record);
@@ -510,7 +594,7 @@ export class Cpu implements SystemCore {
         const helper = this.#helpers[record.helper];
         if (helper === undefined) throw new Error(`broken belief: a helper named ${record.helper} exists`);
         jumped = helper(this, insn);
-        this.#entered = GATES.has(record.helper);
+        this.#entered = jumped === true && GATES.has(record.helper);
       }
       if (jumped !== true) state.rip = next;
     } catch (e) {

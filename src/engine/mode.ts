@@ -4,7 +4,7 @@
  * of segments picks other blocks and drops none. Privilege and paging are not in it: nothing that is decoded depends
  * on them (they choose the TLB, see state.ts).   Next: engine/record.ts. */
 import type { CpuState } from './cpu-state.ts';
-import { SEG } from './state.ts';
+import { SEG, SEG_BASE, SEG_BYTES, STATE } from './state.ts';
 
 export const MODE = {
   CODE_SIZE: 3, // 0: 16, 1: 32, 2: 64
@@ -25,8 +25,13 @@ function flatData(state: CpuState, segment: number): boolean {
     (state.attributes(segment) & PRESENT_WRITABLE_UP) === WRITABLE_UP &&
     (state.attributes(segment) & 8) === 0 &&
     state.limit(segment) === 0xffff_ffff &&
-    state.base(segment) === 0n
+    isBaseZero(state, segment)
   );
+}
+
+/** Outside 64-bit code a base has 32 bits. */
+function isBaseZero(state: CpuState, segment: number): boolean {
+  return state.view.getInt32(STATE.SEG + segment * SEG_BYTES + SEG_BASE, true) === 0;
 }
 
 export function modeWord(state: CpuState): number {
@@ -37,7 +42,7 @@ export function modeWord(state: CpuState): number {
     (cs & 0x4000 ? 1 : 0) |
     (state.attributes(SEG.SS) & 0x4000 ? MODE.STACK_32 : 0) |
     (flatData(state, SEG.ES) ? MODE.FLAT_ES : 0) |
-    (wide && state.base(SEG.CS) === 0n && (cs & 0x8a) === 0x8a ? MODE.FLAT_CS : 0) |
+    (wide && isBaseZero(state, SEG.CS) && (cs & 0x8a) === 0x8a ? MODE.FLAT_CS : 0) |
     (flatData(state, SEG.SS) ? MODE.FLAT_SS : 0) |
     (flatData(state, SEG.DS) ? MODE.FLAT_DS : 0) |
     (wide ? 0 : MODE.CS_LIMITED)
