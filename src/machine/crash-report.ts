@@ -129,7 +129,7 @@ export function formatCrash(exit: ExitReason, scene: CrashScene, crash: CrashRep
       );
     section('code at the first fault', code(first));
     section(
-      `page walk of ${first.address}`,
+      `page walk of ${first.address}, in the tables as they are now`,
       first.walk.map((row) => `    ${row}`),
     );
   }

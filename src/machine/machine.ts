@@ -105,20 +105,12 @@ export class Machine {
         fix: 'use one of the bare paths: linux32, linux64, pvh, multiboot, flat32, flat64',
       });
     }
-    let machine: Machine | undefined;
-    const board = () => (machine as Machine).board;
-    const host: CpuHost = {
-      portRead: (port, size) => built(() => board().pio.in(port, size)),
-      portWrite: (port, size, value) => built(() => board().pio.out(port, size, value)),
-      mmioRead: (gpa, size) => built(() => board().mmio.read(gpa, size)),
-      mmioWrite: (gpa, size, value) => built(() => board().mmio.write(gpa, size, value)),
-      interruptPending: () => board().intr(),
-      acknowledgeInterrupt: () => built(() => board().acknowledge()),
-    };
+    const host = new BoardHost();
     const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
     const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
     const cpu = Cpu.create({ ramSize: plan.memorySize, cpuModel, host, plain: options.plain });
-    machine = new Machine(plan, cpu, options);
+    const machine = new Machine(plan, cpu, options);
+    host.board = machine.board;
     return machine;
   }
 
@@ -413,12 +405,53 @@ function turnOfTheEventLoop(): Promise<void> {
   );
 }
 
-/** A device says what it has not built in its own words; the CPU knows one word for it. */
-function built<T>(access: () => T): T {
-  try {
-    return access();
-  } catch (error) {
-    if (!(error instanceof UnbuiltDeviceFunction)) throw error;
-    throw new Unbuilt(`${error.device}: ${error.function}`, 'src/devices');
+/** What the CPU reaches of the board. Port accesses are frequent enough that nothing is allocated on the way. */
+class BoardHost implements CpuHost {
+  board!: Board; // there before the first instruction
+
+  portRead(port: number, size: 1 | 2 | 4): number {
+    try {
+      return this.board.pio.in(port, size);
+    } catch (error) {
+      throw inCpusWords(error);
+    }
   }
+  portWrite(port: number, size: 1 | 2 | 4, value: number): void {
+    try {
+      this.board.pio.out(port, size, value);
+    } catch (error) {
+      throw inCpusWords(error);
+    }
+  }
+  mmioRead(gpa: number, size: 1 | 2 | 4): number {
+    try {
+      return this.board.mmio.read(gpa, size);
+    } catch (error) {
+      throw inCpusWords(error);
+    }
+  }
+  mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void {
+    try {
+      this.board.mmio.write(gpa, size, value);
+    } catch (error) {
+      throw inCpusWords(error);
+    }
+  }
+  interruptPending(): boolean {
+    return this.board.intr();
+  }
+  acknowledgeInterrupt(): number {
+    try {
+      return this.board.acknowledge();
+    } catch (error) {
+      throw inCpusWords(error);
+    }
+  }
+}
+
+/** A device says what it has not built in its own words; the CPU knows one word for it. */
+function inCpusWords(error: unknown): unknown {
+  return error instanceof UnbuiltDeviceFunction
+    ? new Unbuilt(`${error.device}: ${error.function}`, 'src/devices')
+    : error;
 }

@@ -27,6 +27,8 @@ export type Stop =
   /** Halted, and the host may wait for live input: until virtual time `until`, or for ever. */
   | { kind: 'idle'; until: number | undefined };
 
+const LOOK_EVERY = 32;
+
 export type LoopParts = {
   cpu: Cpu;
   board: Board;
@@ -45,6 +47,8 @@ export class RunLoop {
   #nextHash = HASH_INTERVAL;
   /** Typed by a person and not yet taken by the guest's machine. */
   #live: Uint8Array[] = [];
+  /** Rounds until the host's clock is looked at again; a look costs as much as a port access. */
+  #sinceLook = 0;
   /** Someone may type: a halt without an event is a wait. */
   liveInput = false;
   /** Set by devices and by the console's watchers from inside the CPU's run. */
@@ -77,7 +81,10 @@ export class RunLoop {
       if (verdict.deadline !== undefined && now >= verdict.deadline)
         return { kind: 'signal', signal: { kind: 'deadline' } };
       if (cpu.instructions >= limit) return { kind: 'limit' };
-      if (isOver()) return { kind: 'slice' };
+      if (this.#sinceLook-- <= 0) {
+        this.#sinceLook = LOOK_EVERY;
+        if (isOver()) return { kind: 'slice' };
+      }
 
       let event = board.nextEvent();
       if (event !== undefined && event <= now) {
@@ -88,7 +95,8 @@ export class RunLoop {
       const { instructions } = cpu;
       const toNext = next === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(next - now));
       const exit = this.#run(Math.min(limit, this.#nextHash, instructions + this.#quantum, instructions + toNext));
-      this.#foldRegisters();
+      if (exit.kind === 'budget') this.#sinceLook = 0; // a long stretch, as the loop counts
+      if (cpu.instructions >= this.#nextHash) this.#foldRegisters();
       const stop = exit.kind === 'halt' ? this.#halted() : this.#signalOf(exit);
       if (stop) return stop;
     }
@@ -165,7 +173,6 @@ export class RunLoop {
 
   #foldRegisters(): void {
     const { cpu, hash } = this.#parts;
-    if (cpu.instructions < this.#nextHash) return;
     hash.fold(cpu.registerBytes());
     this.#nextHash += HASH_INTERVAL;
   }
