@@ -1,12 +1,15 @@
 /** The decoder: bytes become a form, its operands and its length.
  *
- * Tables are made once from the rows (x86/isa); decoding one instruction is a walk over prefixes, opcode, ModRM, SIB,
- * displacement and immediates into one reused `Decoded`. It reads bytes only: no page walks, no state, and what it
- * cannot see yet (the next page) is reported as 'truncated'. iced-x86 is its oracle in the tests.
+ * The rows (x86/isa) are sorted by opcode once per process; what a CPU model shows of an opcode is looked up when it is
+ * first met. Decoding one instruction is a walk over prefixes, opcode, ModRM, SIB, displacement and immediates into one
+ * reused `Decoded`. It reads bytes only: no page walks, no state, and what it cannot see yet (the next page) is reported
+ * as 'truncated'. Of VEX and EVEX instructions that no row knows, only the length is found; they are undefined.
+ * iced-x86 is its oracle in the tests.
  * Follows: SDM Vol. 2, chapter 2 and Appendix A.   May not: allocate per instruction.   Next: engine/operands.ts. */
 import { assert } from '../base/errors.ts';
 import { INSTRUCTIONS } from '../x86/isa/index.ts';
 import type { Form } from '../x86/isa/types.ts';
+import { vexHasImmediate, vexHasModrm } from '../x86/isa/vex.ts';
 
 export const NONE = -1;
 /** Base register number that stands for RIP. */
@@ -20,14 +23,24 @@ export type DecodeResult = 'ok' | 'undefined' | 'too-long' | 'truncated';
 type Candidate = {
   form: Form;
   index: number;
-  prefix: number; // 0 none required, or 0x66, 0xf2, 0xf3
+  prefix: number; // ANY, NO_PREFIX, or 0x66, 0xf2, 0xf3
   digit: number; // ModRM.reg, or NONE
   mod: 'mem' | 'mod3' | '';
   rm: number; // whole ModRM byte, or NONE
+  /** Operands that are read from bytes behind ModRM. */
+  tail: readonly string[];
+  /** mov to and from control registers: the operand is a register whatever ModRM.mod says. */
+  ignoresMod: boolean;
 };
 
-/** How a code reads its immediate bytes. */
-type Tail = { kinds: readonly string[] };
+const ANY = 0;
+/** None of the mandatory prefixes may be given. */
+const NO_PREFIX = 1;
+
+/** What an opcode can be: the most specific first. */
+type Slot = { candidates: readonly Candidate[]; modrm: boolean };
+const MAPS = 8; // one byte, 0F, 0F38, 0F3A; the same four again under VEX
+const VEX = 0x400;
 
 export class Decoded {
   form: Form = INSTRUCTIONS[0];
@@ -61,26 +74,27 @@ export class Decoded {
 
 export class Decoder {
   readonly insn = new Decoded();
-  private readonly tables: Candidate[][][]; // by code size (0: 16/32, 1: 64) and map × 256 + opcode
-  private readonly modrm: Uint8Array[];
-  private readonly tails: Tail[];
+  private readonly shows: (feature: string) => boolean;
+  /** By code size (0: 16 and 32, 1: 64), and map × 256 + opcode. */
+  private readonly slots: (Slot | undefined)[][] = [[], []];
 
   /** `shows` says whether a CPUID feature is shown; rows of hidden features do not exist. */
   constructor(shows: (feature: string) => boolean) {
-    this.tails = INSTRUCTIONS.map((form) => ({
-      kinds: form.operands.split(',').filter((code) => /^[IJAO][a-z]/.test(code)),
-    }));
-    this.tables = [32, 64].map((mode) => {
-      const table: Candidate[][] = Array.from({ length: 1024 }, () => []);
-      INSTRUCTIONS.forEach((form, index) => {
-        if (form.mode !== undefined && form.mode !== mode) return;
-        if (form.feature !== undefined && !shows(form.feature)) return;
-        for (const [slot, candidate] of parseCode(form, index)) table[slot].push(candidate);
-      });
-      for (const list of table) list.sort((a, b) => specificity(b) - specificity(a));
-      return table;
-    });
-    this.modrm = this.tables.map((table) => Uint8Array.from(table, (list) => (list.some(needsModrm) ? 1 : 0)));
+    this.shows = shows;
+    for (const slots of this.slots) slots.length = MAPS * 256;
+  }
+
+  private slot(side: number, number: number): Slot {
+    const known = this.slots[side][number];
+    if (known) return known;
+    const mode = side === 1 ? 64 : 32;
+    const candidates = candidatesOf(number).filter(
+      ({ form }) =>
+        (form.mode === undefined || form.mode === mode) && (form.feature === undefined || this.shows(form.feature)),
+    );
+    const slot = { candidates, modrm: candidates.some(needsModrm) };
+    this.slots[side][number] = slot;
+    return slot;
   }
 
   /** Decodes the instruction at bytes[at], seeing no further than bytes[end - 1]. `codeSize` is CS's: 16, 32 or 64. */
@@ -135,35 +149,55 @@ export class Decoder {
       }
       rex = 0;
     }
-    d.rex = rex;
-    let slot = byte;
+    let number = byte;
+    let vexMap = NONE;
     if (byte === 0x0f) {
       if (pos >= limit) return short;
       byte = bytes[pos++];
-      slot = 0x100 + byte;
+      number = 0x100 + byte;
       if (byte === 0x38 || byte === 0x3a) {
         const map = byte === 0x38 ? 0x200 : 0x300;
         if (pos >= limit) return short;
         byte = bytes[pos++];
-        slot = map + byte;
+        number = map + byte;
+      }
+    } else if (byte === 0xc4 || byte === 0xc5 || byte === 0x62) {
+      if (pos >= limit) return short;
+      if (is64 || bytes[pos] >= 0xc0) {
+        // VEX or EVEX: the prefix bytes hold what REX and the mandatory prefix hold elsewhere.
+        const payload = byte === 0xc5 ? 1 : byte === 0xc4 ? 2 : 3;
+        if (pos + payload >= limit) return short;
+        const first = bytes[pos];
+        const last = bytes[pos + (payload === 1 ? 0 : 1)];
+        const plain = !has66 && d.rep === 0 && !d.lock && rex === 0;
+        const vector = byte === 0x62 || (last & 4) !== 0; // 256 bits and more
+        vexMap = byte === 0xc5 ? 1 : byte === 0xc4 ? first & 31 : first & 7;
+        rex = is64 ? ((~first >> 5) & (payload === 1 ? 4 : 7)) | (payload === 1 ? 0 : (last >> 4) & 8) : 0;
+        has66 = (last & 3) === 1;
+        d.rep = (last & 3) === 2 ? 3 : (last & 3) === 3 ? 2 : 0;
+        pos += payload;
+        byte = bytes[pos++];
+        number = plain && !vector && vexMap <= 3 ? VEX + vexMap * 256 + byte : NONE;
       }
     }
+    d.rex = rex;
     d.opcode = byte;
-    const side = is64 ? 1 : 0;
-    const candidates = this.tables[side][slot];
+    const { candidates, modrm: hasModrm } = number === NONE ? NO_SLOT : this.slot(is64 ? 1 : 0, number);
     if (candidates.length === 0) {
+      if (vexMap !== NONE) return this.unknownVex(bytes, at, pos, limit, short, vexMap, codeSize, has67);
       d.length = pos - at;
       return 'undefined';
     }
     let modrm = 0;
-    d.hasModrm = this.modrm[side][slot] !== 0;
-    if (d.hasModrm) {
+    d.hasModrm = hasModrm;
+    if (hasModrm) {
       if (pos >= limit) return short;
       modrm = bytes[pos++];
     }
     const mod = modrm >> 6;
     const candidate = choose(candidates, has66, d.rep, modrm, mod);
     if (candidate === undefined) {
+      if (vexMap !== NONE) return this.unknownVex(bytes, at, pos - 1, limit, short, vexMap, codeSize, has67);
       d.length = pos - at;
       return 'undefined';
     }
@@ -192,7 +226,7 @@ export class Decoder {
     d.scale = 0;
     d.displacement = 0;
     d.segment = d.override >= 0 ? d.override : 3;
-    if (d.isMemory && !(candidate.form.op.helper !== undefined && ignoresMod(candidate.form))) {
+    if (d.isMemory && !candidate.ignoresMod) {
       let dispSize = mod === 1 ? 1 : mod === 2 ? 4 : 0;
       let stackBase = false;
       if (d.addressSize === 16) {
@@ -229,14 +263,14 @@ export class Decoder {
       else if (dispSize === 4) d.displacement = read32(bytes, pos);
       pos += dispSize;
     } else if (d.isMemory) {
-      d.isMemory = false; // mov to and from control registers ignore ModRM.mod
+      d.isMemory = false;
     }
 
     d.immediateLow = 0;
     d.immediateHigh = 0;
     d.immediate2 = 0;
     let first = true;
-    for (const kind of this.tails[candidate.index].kinds) {
+    for (const kind of candidate.tail) {
       const size = tailSize(kind, d, is64);
       if (pos + size > limit) return short;
       if (!first) {
@@ -264,7 +298,43 @@ export class Decoder {
     d.length = pos - at;
     return 'ok';
   }
+
+  /** Walks over the rest of a VEX or EVEX instruction that is in no row. `pos` is behind the opcode. */
+  private unknownVex(
+    bytes: Uint8Array,
+    at: number,
+    pos: number,
+    limit: number,
+    short: DecodeResult,
+    map: number,
+    codeSize: 16 | 32 | 64,
+    has67: boolean,
+  ): DecodeResult {
+    const opcode = bytes[pos - 1];
+    let end = pos;
+    if (vexHasModrm(map, opcode)) {
+      if (pos >= limit) return short;
+      const modrm = bytes[end++];
+      const mod = modrm >> 6;
+      const rm = modrm & 7;
+      const address16 = codeSize !== 64 && (codeSize === 16) !== has67;
+      if (address16) {
+        if (mod === 2 || (mod === 0 && rm === 6)) end += 2;
+      } else if (mod !== 3) {
+        if (rm === 4 && end >= limit) return short;
+        const base = rm === 4 ? bytes[end++] & 7 : rm;
+        if (mod === 2 || (mod === 0 && base === 5)) end += 4;
+      }
+      if (mod === 1) end += 1;
+    }
+    if (vexHasImmediate(map, opcode)) end += 1;
+    if (end > limit) return short;
+    this.insn.length = end - at;
+    return 'undefined';
+  }
 }
+
+const NO_SLOT: Slot = { candidates: [], modrm: false };
 
 function read32(bytes: Uint8Array, at: number): number {
   return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
@@ -301,9 +371,11 @@ function choose(
   mod: number,
 ): Candidate | undefined {
   for (const c of candidates) {
-    if (c.prefix !== 0) {
-      if (c.prefix === 0x66 ? !has66 || rep !== 0 : c.prefix !== 0xf0 + rep) continue;
-    }
+    if (c.prefix === 0x66) {
+      if (!has66 || rep !== 0) continue;
+    } else if (c.prefix === NO_PREFIX) {
+      if (has66 || rep !== 0) continue;
+    } else if (c.prefix !== ANY && c.prefix !== 0xf0 + rep) continue;
     if (c.rm >= 0 && c.rm !== modrm) continue;
     if (c.digit >= 0 && c.digit !== ((modrm >> 3) & 7)) continue;
     if (c.mod === 'mem' ? mod === 3 : c.mod === 'mod3' && mod !== 3) continue;
@@ -313,7 +385,7 @@ function choose(
 }
 
 function specificity(c: Candidate): number {
-  return (c.prefix !== 0 ? 8 : 0) + (c.rm >= 0 ? 4 : 0) + (c.digit >= 0 ? 2 : 0) + (c.mod !== '' ? 1 : 0);
+  return (c.prefix !== ANY ? 8 : 0) + (c.rm >= 0 ? 4 : 0) + (c.digit >= 0 ? 2 : 0) + (c.mod !== '' ? 1 : 0);
 }
 
 function needsModrm(c: Candidate): boolean {
@@ -328,36 +400,61 @@ function stripFixed(operands: string): string {
     .join(',');
 }
 
-function ignoresMod(form: Form): boolean {
-  return /R[qvyd]/.test(form.operands) && /[CD]d/.test(form.operands);
+/** Places in INSTRUCTIONS of each opcode's rows. */
+let byOpcode: number[][] | undefined;
+
+/** Every row of an opcode, the most specific first, whatever is shown. */
+function candidatesOf(number: number): Candidate[] {
+  if (byOpcode === undefined) {
+    byOpcode = Array.from({ length: MAPS * 256 }, () => []);
+    for (let index = 0; index < INSTRUCTIONS.length; index++) {
+      const { code } = INSTRUCTIONS[index];
+      const first = opcodeOf(code);
+      const last = code.endsWith('+r') ? first + 7 : first;
+      for (let n = first; n <= last; n++) byOpcode[n].push(index);
+    }
+  }
+  const candidates = byOpcode[number].map((index) => parseCode(INSTRUCTIONS[index], index));
+  return candidates.sort((a, b) => specificity(b) - specificity(a));
 }
 
-/** '0f ae /5 mod3' → where in the table, and what must match. */
-function parseCode(form: Form, index: number): [number, Candidate][] {
-  const c: Candidate = { form, index, prefix: 0, digit: NONE, mod: '', rm: NONE };
-  const words = form.code.split(' ');
-  const opcodes: number[] = [];
-  let plus = false;
-  for (const word of words) {
-    if (word.startsWith('/')) c.digit = Number(word.slice(1));
-    else if (word === 'mem' || word === 'mod3') c.mod = word;
-    else if (word.endsWith('+r')) {
-      opcodes.push(Number.parseInt(word, 16));
-      plus = true;
-    } else if (c.mod !== '' || c.digit >= 0) c.rm = Number.parseInt(word, 16);
-    else opcodes.push(Number.parseInt(word, 16));
-  }
-  if (opcodes.length > 1 && (opcodes[0] === 0x66 || opcodes[0] === 0xf2 || opcodes[0] === 0xf3)) {
-    c.prefix = opcodes.shift() as number;
-  }
+const MANDATORY: Record<string, number> = { np: NO_PREFIX, '66': 0x66, f2: 0xf2, f3: 0xf3 };
+const mandatoryPrefix = (code: string): number => (code[2] === ' ' ? (MANDATORY[code.slice(0, 2)] ?? ANY) : ANY);
+
+/** '66 0f 38 10' → 0x210: map × 256 + opcode. */
+function opcodeOf(code: string): number {
+  let rest = mandatoryPrefix(code) === ANY ? code : code.slice(3);
   let map = 0;
-  if (opcodes.length > 1 && opcodes[0] === 0x0f) {
-    opcodes.shift();
-    const next: number = opcodes[0];
-    map = opcodes.length > 1 && next === 0x38 ? 0x200 : opcodes.length > 1 && next === 0x3a ? 0x300 : 0x100;
-    if (map !== 0x100) opcodes.shift();
+  if (rest.startsWith('vex ')) {
+    map = VEX;
+    rest = rest.slice(4);
   }
-  assert(opcodes.length === 1, `"${form.code}" names one opcode`);
-  const count = plus ? 8 : 1;
-  return Array.from({ length: count }, (_, i) => [map + opcodes[0] + i, c]);
+  if (rest.startsWith('0f ')) {
+    rest = rest.slice(3);
+    const step = rest.startsWith('38 ') ? 0x200 : rest.startsWith('3a ') ? 0x300 : 0x100;
+    if (step !== 0x100) rest = rest.slice(3);
+    map += step;
+  }
+  const opcode = Number.parseInt(rest, 16);
+  assert(opcode >= 0 && opcode < 256, `"${code}" names one opcode`);
+  return map + opcode;
+}
+
+/** '0f ae /5 mod3' → what must match. */
+function parseCode(form: Form, index: number): Candidate {
+  const { code, operands } = form;
+  const digit = code.indexOf('/');
+  const mod = code.includes(' mem') ? 'mem' : code.includes(' mod3') ? 'mod3' : '';
+  // What follows the restriction is the whole ModRM byte.
+  const rm = /mod3 ([0-9a-f]{2})$/.exec(code);
+  return {
+    form,
+    index,
+    prefix: mandatoryPrefix(code),
+    digit: digit < 0 ? NONE : Number(code[digit + 1]),
+    mod,
+    rm: rm ? Number.parseInt(rm[1], 16) : NONE,
+    tail: operands.split(',').filter((operand) => /^[IJAO][a-z]/.test(operand)),
+    ignoresMod: /R[qvyd]/.test(operands) && /[CD]d/.test(operands),
+  };
 }

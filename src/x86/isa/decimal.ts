@@ -1,7 +1,7 @@
 /** Decimal adjustment: DAA, DAS, AAA, AAS, AAM, AAD. Invalid in 64-bit code.
  *
  * Follows: SDM Vol. 2, the pseudo-code by name. Undefined flags: OF after DAA and DAS; OF, SF, ZF, PF after AAA and AAS;
- * OF, AF, CF after AAM and AAD.   Next: x86/isa/index.ts. */
+ * OF, AF, CF after AAM and AAD.   Next: x86/isa/unbuilt.ts. */
 import type { Effects, Outcome } from './algebra.ts';
 import { type Form, type Operation, row } from './types.ts';
 

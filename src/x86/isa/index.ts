@@ -5,12 +5,17 @@ import { alu } from './alu.ts';
 import { bits } from './bits.ts';
 import { control } from './control.ts';
 import { decimal } from './decimal.ts';
+import { extensions } from './extensions.ts';
+import { mmx } from './mmx.ts';
 import { move } from './move.ts';
 import { multiply } from './multiply.ts';
 import { shift } from './shift.ts';
+import { sse } from './sse.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
 import type { Form } from './types.ts';
+import { vex } from './vex.ts';
+import { x87 } from './x87.ts';
 
 export const INSTRUCTIONS: readonly Form[] = [
   ...alu,
@@ -22,4 +27,9 @@ export const INSTRUCTIONS: readonly Form[] = [
   ...string,
   ...decimal,
   ...system,
+  ...x87,
+  ...mmx,
+  ...sse,
+  ...extensions,
+  ...vex,
 ];

@@ -1,0 +1,141 @@
+/** Our decoder beside iced-x86, instruction by instruction: the same length, the same mnemonic.
+ *
+ * Where the two write a name differently, NAMES says how; it is the only place that does. The features of the decoder
+ * under test are all shown, so that every row is compared, built or not. */
+import { Decoder as Iced, Instruction, Mnemonic } from 'iced-x86';
+import { type Decoded, type DecodeResult, Decoder } from '../../src/engine/decoder.ts';
+import { SIZED_NAMES } from '../../src/x86/isa/multiply.ts';
+
+export type CodeSize = 16 | 32 | 64;
+type Name = string | ((d: Decoded) => string);
+
+const bySize =
+  (word: string, dword: string, qword = dword) =>
+  (d: Decoded): string =>
+    d.operandSize === 16 ? word : d.operandSize === 32 ? dword : qword;
+/** b, w, d or q behind a string instruction's name. */
+const element =
+  (name: string) =>
+  (d: Decoded): string =>
+    `${name}${d.form.operands === 'Xb' ? 'b' : bySize('w', 'd', d.form.operands === 'Xz' ? 'd' : 'q')(d)}`;
+const wide =
+  (name: string, with64: string) =>
+  (d: Decoded): string =>
+    d.rex & 8 ? with64 : name;
+const onlyDigitZero = (name: string) => (d: Decoded) => ((d.reg & 7) === 0 ? name : 'reservednop');
+
+/** iced's name of an operation of ours, by our name. */
+const NAMES: Record<string, Name> = {
+  ...Object.fromEntries(
+    Object.entries(SIZED_NAMES).map(([name, sizes]) => [name, (d: Decoded) => sizes[d.operandSize]]),
+  ),
+  ...Object.fromEntries(['movs', 'cmps', 'stos', 'lods', 'scas', 'ins', 'outs'].map((name) => [name, element(name)])),
+  ...Object.fromEntries(
+    ['fxsave', 'fxrstor', 'xsave', 'xrstor', 'xsaveopt', 'xsavec', 'xsaves', 'xrstors'].map((name) => [
+      name,
+      wide(name, `${name}64`),
+    ]),
+  ),
+  // The manual's two names of one operation: iced keeps SAL for the undocumented /6.
+  shl: (d) => ((d.reg & 7) === 6 ? 'sal' : 'shl'),
+  pushf: bySize('pushf', 'pushfd', 'pushfq'),
+  popf: bySize('popf', 'popfd', 'popfq'),
+  pusha: bySize('pusha', 'pushad'),
+  popa: bySize('popa', 'popad'),
+  iret: bySize('iret', 'iretd', 'iretq'),
+  jrcxz: (d) => ({ 16: 'jcxz', 32: 'jecxz', 64: 'jrcxz' })[d.addressSize],
+  sysret: wide('sysret', 'sysretq'),
+  sysexit: wide('sysexit', 'sysexitq'),
+  cmpxchg8b: wide('cmpxchg8b', 'cmpxchg16b'),
+  movd: wide('movd', 'movq'),
+  pextrd: wide('pextrd', 'pextrq'),
+  pinsrd: wide('pinsrd', 'pinsrq'),
+  incsspd: wide('incsspd', 'incsspq'),
+  wrssd: wide('wrssd', 'wrssq'),
+  wrussd: wide('wrussd', 'wrussq'),
+  fwait: 'wait',
+  // 90 is NOP by another name; 0F 18 to 0F 1F are hints, of which only 0F 1F /0 is called NOP.
+  xchg: (d) => (d.form.code === '90+r' && (d.opcode & 7) === 0 && (d.rex & 1) === 0 ? 'nop' : 'xchg'),
+  nop: (d) => (d.opcode === 0x1f ? onlyDigitZero('nop')(d) : 'reservednop'),
+};
+
+const MNEMONIC_OF = new Map(
+  Object.entries(Mnemonic)
+    .filter(([, value]) => typeof value === 'number')
+    .map(([name, value]) => [name.toLowerCase(), value as number]),
+);
+
+/** iced's number of what our decoder found; undefined when iced has no such name. */
+const fixed: (number | undefined)[] = [];
+function mnemonicOf(d: Decoded): number | undefined {
+  const known = fixed[d.formIndex];
+  if (known !== undefined) return known;
+  const name = NAMES[d.form.op.name] ?? d.form.op.name;
+  if (typeof name === 'function') return MNEMONIC_OF.get(name(d));
+  const number = MNEMONIC_OF.get(name);
+  fixed[d.formIndex] = number;
+  return number;
+}
+
+export type Verdict = 'same' | 'vector' | 'different';
+export type Difference = { at: number; bytes: string; iced: string; ours: string };
+
+/** What one comparison came to. VEX, EVEX and XOP are 'vector' when we find their length and call them undefined. */
+export class Oracle {
+  readonly ours = new Decoder(() => true);
+  private readonly size: CodeSize;
+  private readonly bytes: Uint8Array;
+  private readonly iced: Iced;
+  private readonly insn = new Instruction();
+  private result: DecodeResult = 'ok';
+  private mnemonic = 0;
+  length = 0;
+
+  constructor(size: CodeSize, bytes: Uint8Array, options = 0) {
+    this.size = size;
+    this.bytes = bytes;
+    this.iced = new Iced(size, bytes, options);
+  }
+
+  /** Compares the next instruction; iced's length says where the one after it is. */
+  next(at: number): Verdict {
+    const { insn, ours } = this;
+    this.iced.decodeOut(insn);
+    this.length = insn.length;
+    this.mnemonic = insn.mnemonic;
+    this.result = ours.decode(this.bytes, at, this.bytes.length, this.size);
+    if (this.result === 'ok' && this.refusesLock(ours.insn)) this.result = 'undefined';
+    if (this.mnemonic === 0) return this.result !== 'ok' ? 'same' : 'different';
+    if (this.result === 'ok') {
+      return ours.insn.length === this.length && mnemonicOf(ours.insn) === this.mnemonic ? 'same' : 'different';
+    }
+    return insn.encoding !== 0 && this.result === 'undefined' && ours.insn.length === this.length
+      ? 'vector'
+      : 'different';
+  }
+
+  jumpTo(at: number): void {
+    this.iced.position = at;
+  }
+
+  /** What engine/blocks.ts makes of LOCK. */
+  private refusesLock(d: Decoded): boolean {
+    return d.lock && !(d.form.lock && d.isMemory);
+  }
+
+  difference(at: number): Difference {
+    const d = this.ours.insn;
+    const name = this.result === 'ok' ? (Mnemonic[mnemonicOf(d) ?? -1] ?? d.form.op.name).toLowerCase() : this.result;
+    return {
+      at,
+      bytes: Buffer.from(this.bytes.subarray(at, at + Math.max(this.length, d.length, 1))).toString('hex'),
+      iced: `${this.mnemonic === 0 ? 'undefined' : Mnemonic[this.mnemonic].toLowerCase()}/${this.length}`,
+      ours: `${name}/${d.length}`,
+    };
+  }
+
+  free(): void {
+    this.iced.free();
+    this.insn.free();
+  }
+}
