@@ -39,6 +39,10 @@ export type HelperRecord = Omit<HelperInsn, 'rip' | 'nextRip' | 'offset'> & {
   scale: number;
   displacement: number;
   rex: number;
+  /** Port of IN and OUT with an immediate. */
+  portImmediate: number;
+  /** The quick way to run it, looked up at its first turn; null when there is none. */
+  quick?: ((record: HelperRecord) => number) | null;
 };
 
 type Block = { address: number; start: number; end: number; mode: number; links: number; valid: boolean };
@@ -422,6 +426,7 @@ export class Blocks {
       scale: d.scale,
       displacement: d.displacement,
       rex: d.rex,
+      portImmediate: d.immediateLow & 0xff,
     });
   }
 

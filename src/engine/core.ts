@@ -42,6 +42,8 @@ export interface CpuHost {
   interruptPending(): boolean;
   /** The interrupt-acknowledge cycle: the vector of the highest pending request. */
   acknowledgeInterrupt(): number;
+  /** After a port access: true when no event and no wish to stop has moved, so that the CPU may go on by itself. */
+  nothingMoved?(): boolean;
 }
 
 export const ACCESS = { READ: 0, WRITE: 1, FETCH: 2 } as const;

@@ -20,6 +20,7 @@ import { highHalf, lowHalf } from './halves.ts';
 import { BREAKPOINT_HITS, Mmu } from './mmu.ts';
 import { codeSize, MODE, modeWord } from './mode.ts';
 import { QuickGates } from './quick-gates.ts';
+import { QUICK, QuickHelpers } from './quick-helpers.ts';
 import { REC, STATUS } from './record.ts';
 import { evaluate } from './reference.ts';
 import {
@@ -120,6 +121,7 @@ export class Cpu implements SystemCore {
   readonly #exports: { run(block: number): number; lookup(rip: bigint): number };
   readonly #insn: CurrentInsn;
   readonly #gates: QuickGates;
+  readonly #quick: QuickHelpers;
   readonly #plain: boolean;
   readonly #quantum: number;
   readonly #helpers: Record<string, Helper>;
@@ -159,6 +161,7 @@ export class Cpu implements SystemCore {
     );
     this.#blocks.clear();
     this.#insn = new CurrentInsn(this.state);
+    this.#quick = new QuickHelpers(this.state, this.buffer, host, this.#mmu);
     this.#gates = new QuickGates(this.state, this.buffer, () => this.modeChanged());
     this.#helpers = allHelpers;
     const imports = {
@@ -563,7 +566,11 @@ export class Cpu implements SystemCore {
     const { state } = this;
     const record = this.#blocks.helper(this.#view.getInt32(recordAddress + REC.EXTRA, true));
     this.#entered = false;
-    if (record.helper === 'iret') {
+    if (record.quick === undefined) record.quick = this.#quick.table[record.helper] ?? null;
+    if (record.quick !== null) {
+      const exit = this.#runQuick(recordAddress, record);
+      if (exit !== NOT_QUICK) return exit;
+    } else if (record.helper === 'iret') {
       if (this.#gates.iret(record.operandSize)) {
         this.#done++;
         return undefined;
@@ -603,6 +610,22 @@ export class Cpu implements SystemCore {
     this.#done++;
     if (this.#halted) return { kind: 'halt' };
     return EVENT_HELPERS.has(record.helper) ? { kind: 'event' } : undefined;
+  }
+
+  /** The quick form of a helper, where there is one and nothing is being debugged. */
+  #runQuick(recordAddress: number, record: HelperRecord): CpuExit | undefined | typeof NOT_QUICK {
+    if (this.#debugging || !record.quick) return NOT_QUICK;
+    this.#pointRip(recordAddress, 0);
+    let done: number;
+    try {
+      done = record.quick(record);
+    } catch (e) {
+      return this.#caught(e);
+    }
+    if (done === QUICK.NO) return NOT_QUICK;
+    this.#pointRip(recordAddress, record.length);
+    this.#done++;
+    return done === QUICK.DONE || this.host.nothingMoved?.() ? undefined : EVENT;
   }
 
   #halt(): void {
@@ -723,6 +746,9 @@ export class Cpu implements SystemCore {
     }
   }
 }
+
+const EVENT: CpuExit = { kind: 'event' };
+const NOT_QUICK = Symbol('not quick');
 
 const GATES = new Set(['int', 'int3', 'into', 'int1']);
 

@@ -7,6 +7,7 @@
 import { IOPL_SHIFT, RFLAGS, VECTOR } from '../../x86/constants.ts';
 import { type CpuCore, GuestFault, type HelperInsn } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';
+import { STATE } from '../state.ts';
 import { drop, peek, push, type Size } from './stack.ts';
 
 /** What any program may write, by itself. */
@@ -14,7 +15,8 @@ const COMMON =
   RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.TF | RFLAGS.DF | RFLAGS.OF | RFLAGS.NT;
 const WIDE = RFLAGS.AC | RFLAGS.ID;
 
-export const iopl = (state: CpuState): number => (state.rflags & RFLAGS.IOPL) >> IOPL_SHIFT;
+export const iopl = (state: CpuState): number =>
+  (state.view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.IOPL) >> IOPL_SHIFT;
 
 /** Bits of RFLAGS that POPF changes at this level and size. */
 export function writableFlags(cpl: number, ioPrivilege: number, size: Size): number {
