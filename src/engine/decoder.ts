@@ -5,7 +5,7 @@
  * reused `Decoded`. It reads bytes only: no page walks, no state, and what it cannot see yet (the next page) is reported
  * as 'truncated'. Of VEX and EVEX instructions that no row knows, only the length is found; they are undefined.
  * iced-x86 is its oracle in the tests.
- * Follows: SDM Vol. 2, chapter 2 and Appendix A.   May not: allocate per instruction.   Next: engine/operands.ts. */
+ * Follows: SDM Vol. 2, chapter 2 and Appendix A.   May not: allocate per instruction.   Next: engine/blocks.ts. */
 import { assert } from '../base/errors.ts';
 import { INSTRUCTIONS } from '../x86/isa/index.ts';
 import type { Form } from '../x86/isa/types.ts';
