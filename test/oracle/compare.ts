@@ -6,6 +6,7 @@ import { Decoder, Formatter, FormatterSyntax } from 'iced-x86';
 import { hex } from '../../src/base/numbers.ts';
 import { GPR_NAMES } from '../../src/x86/vcpu-state.ts';
 import type { CpuStart } from '../engine/cpu-driver.ts';
+import { USER_CS } from './sandbox.ts';
 import type { Sequence } from './sequences.ts';
 import type { Case } from './states.ts';
 import type { Outcome } from './vectors.ts';
@@ -14,6 +15,7 @@ import type { Outcome } from './vectors.ts';
 const COMPARED_FLAGS = 0x24_7fd5n;
 const USER_END = 0x7fff_ffff_f000n;
 const PRESENT = 1;
+const RSP = 4;
 /** #PF and #AC. */
 const ALIGNMENT_OR_PAGE = new Set<number | undefined>([14, 17]);
 
@@ -48,9 +50,8 @@ export function differences(c: Case, expected: Outcome, actual: Outcome): string
   const isFaulted = expected.fault !== undefined;
   const undefinedFlags = isFaulted ? 0 : c.undefinedFlags;
   const isLoose = isFaulted && c.form.row.several !== undefined;
-  const gpr = c.form.row.several === 'registers' ? c.start.gpr.slice() : expected.gpr;
-  if (isLoose) expected = { ...expected, gpr };
-  const loosened = isLoose && actual.fault ? { ...actual, fault: expected.fault } : actual;
+  const gpr = c.form.row.several === 'registers' ? expected.gpr : actual.gpr;
+  const loosened = isLoose && actual.fault ? { ...actual, gpr, fault: expected.fault } : actual;
   return outcomeDifferences(c.start, expected, loosened, undefinedFlags, !isLoose);
 }
 
@@ -76,10 +77,11 @@ function outcomeDifferences(
   if (!isSame) differ('exception', faultText(sanitized(expected.fault)), faultText(sanitized(actual.fault)));
   const wide = start.mode === 64;
   const count = wide ? 16 : 8;
-  const half = (value: bigint): bigint => (wide ? value : value & 0xffff_ffffn);
+  const isStill64 = (expected.selectors.cs & ~3) === (USER_CS & ~3);
   for (let i = 0; i < count; i++) {
-    if (half(expected.gpr[i]) !== half(actual.gpr[i]))
-      differ(GPR_NAMES[i], hex(half(expected.gpr[i])), hex(half(actual.gpr[i])));
+    const isWhole = wide && (i !== RSP || isStill64);
+    const [e, a] = [expected.gpr[i], actual.gpr[i]].map((value) => (isWhole ? value : value & 0xffff_ffffn));
+    if (e !== a) differ(GPR_NAMES[i], hex(e), hex(a));
   }
   if (expected.rip !== actual.rip) differ('rip', hex(expected.rip), hex(actual.rip));
   const among = COMPARED_FLAGS & ~BigInt(undefinedFlags);

@@ -44,8 +44,10 @@ function farTarget(b: Builder): { selector: number; offset: bigint } {
   const { random } = b;
   const good = [box.USER32_CS, box.USER_CS, box.ldt(7), box.ldt(9), box.ldt(16), box.ldt(8)];
   const wanted = random.chance(65) ? random.pick(good) : anySelector(b);
-  // From a 16-bit stack into 64-bit code the upper half of RSP matters, and that is whatever Linux's espfix left there.
-  const selector = b.stackSize === 16 && (wanted & ~3) === (box.USER_CS & ~3) ? box.USER32_CS : wanted;
+  // On the way into 64-bit code, the upper half of RSP is what Linux's espfix left there on a 16-bit stack, and whether a
+  // stack's base still counts is the processor's affair.
+  const isPlain = b.stackSize > 16 && b.segments.ss.base === 0n;
+  const selector = !isPlain && (wanted & ~3) === (box.USER_CS & ~3) ? box.USER32_CS : wanted;
   const known = (selector & 4 ? selector >> 3 < box.LDT.length : selector >> 3 < 7) && (selector & ~3) !== 0;
   const base = known ? box.segmentOf(selector).base : 0n;
   return { selector, offset: random.chance(90) ? BigInt(b.codeTarget()) - base : random.value() };
@@ -229,6 +231,7 @@ export const SETUPS = {
       b.stack(slot(b) * (1 + (levels & 31)), -slot(b) * (1 + (levels & 31)));
       b.immediate = b.random.chance(80) ? BigInt(b.random.below(256)) : BigInt(b.random.below(65536));
       b.selector = levels;
+      b.rflags &= ~0x4_0000; // AC: some processors check the alignment of the new top of the stack too
     },
   },
   leave: { before: (b) => void b.stack(slot(b), 0, RBP) },
