@@ -6,11 +6,8 @@
  * Next: cli/interactive.ts. */
 import { accessSync, constants, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { VmError } from '../base/errors.ts';
 import { UsageError } from './options.ts';
-
-/** The disk said no, at a moment when nothing could be done about it any more: exit 3. */
-export class OutputError extends VmError {}
+import { OutputError } from './output.ts';
 
 export function writeFileWhole(file: string, data: string | Uint8Array): void {
   try {

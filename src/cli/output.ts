@@ -6,6 +6,10 @@
  * the writer says so once and swallows the rest.
  * May not: know what it writes.   Next: cli/logging.ts. */
 import { writeSync } from 'node:fs';
+import { VmError } from '../base/errors.ts';
+
+/** The operating system took no more, at a moment when nothing could be done about it: exit 3. */
+export class OutputError extends VmError {}
 
 export interface Output {
   write(data: Uint8Array | string): void;
@@ -44,7 +48,14 @@ export class FdOutput implements Output {
           this.#closed = true;
           this.#onClosed();
           return;
-        } else throw error;
+        } else {
+          throw new OutputError({
+            what: `standard ${this.#fd === 2 ? 'error' : 'output'} could not be written`,
+            where: `file descriptor ${this.#fd}`,
+            why: (error as Error).message,
+            fix: 'make room, or send it elsewhere, and run again',
+          });
+        }
       }
     }
   }

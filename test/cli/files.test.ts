@@ -11,8 +11,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkWritable, OutputError, writeFileWhole } from '../../src/cli/files.ts';
+import { checkWritable, writeFileWhole } from '../../src/cli/files.ts';
 import { UsageError } from '../../src/cli/options.ts';
+import { OutputError } from '../../src/cli/output.ts';
 
 const folder = () => mkdtempSync(join(tmpdir(), 'zeropage-'));
 

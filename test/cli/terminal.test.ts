@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { EscapeKeys } from '../../src/cli/interactive.ts';
 import { createLogger } from '../../src/cli/logging.ts';
-import { FdOutput } from '../../src/cli/output.ts';
+import { FdOutput, OutputError } from '../../src/cli/output.ts';
 import { Progress } from '../../src/cli/progress.ts';
 
 const bytes = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
@@ -99,6 +99,14 @@ describe('the console output', () => {
     const run = spawnSync('sh', ['-c', command], { encoding: 'utf8', env: { ...process.env, SCRIPT: script } });
     expect(run.stderr).toBe('');
     expect(run.stdout.trim()).toBe('1000000');
+  });
+
+  it('explains a disk that is full', () => {
+    if (!existsSync('/dev/full')) return;
+    const to = openSync('/dev/full', 'w');
+    expect(() => new FdOutput(to).write('x')).toThrow(OutputError);
+    expect(() => new FdOutput(to).write('x')).toThrow(/no space left/);
+    closeSync(to);
   });
 
   it('writes text as UTF-8', () => {
