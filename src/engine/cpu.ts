@@ -132,6 +132,8 @@ export class Cpu implements SystemCore {
   #debugging = false;
   #faultsInRow = 0;
   #lastFaultAt = -1;
+  /** The next instruction is to run alone: fewer are left than its block has. */
+  #tail = false;
   #breakpoints = new Set<bigint>();
   /** The breakpoint that `run` last stopped at: it is passed without stopping again. */
   #passing: bigint | undefined;
@@ -315,11 +317,25 @@ export class Cpu implements SystemCore {
       if (this.#halted) return { kind: 'halt' };
       const remaining = until - this.#done;
       if (remaining <= 0) return { kind: 'budget' };
-      const single = shadow || this.#plain || this.#debugging || (flags & RFLAGS.TF) !== 0 || this.#limited();
+      if (this.#breakpoints.size > 0) {
+        const exit = this.#breakpoint();
+        if (exit) return exit;
+      }
+      const single =
+        shadow || this.#tail || this.#plain || this.#debugging || (flags & RFLAGS.TF) !== 0 || this.#limited();
+      this.#tail = false;
       if ((flags & RFLAGS.RF) !== 0 && !this.#debugging) view.setInt32(STATE.SYS_FLAGS, flags & ~RFLAGS.RF, true);
       const exit = single ? this.#single() : this.#quantumOf(Math.min(remaining, this.#quantum), remaining);
       if (exit) return exit;
     }
+  }
+
+  /** The exit at an address of setBreakpoints, the first time; the next run passes it. */
+  #breakpoint(): CpuExit | undefined {
+    const { rip } = this.state;
+    if (!this.#breakpoints.has(rip) || this.#passing === rip) return undefined;
+    this.#passing = rip;
+    return { kind: 'breakpoint', at: rip };
   }
 
   #limited(): boolean {
@@ -344,25 +360,20 @@ export class Cpu implements SystemCore {
   #quantumOf(grant: number, remaining: number): CpuExit | undefined {
     const view = this.#view;
     if (this.#breakpoints.size > 0) {
-      const rip = this.state.rip;
-      if (this.#breakpoints.has(rip) && this.#passing !== rip) {
-        this.#passing = rip;
-        return { kind: 'breakpoint', at: rip };
-      }
-      // A block that begins with a stop begins with another address's: step over it.
-      const here = this.#passing === rip || [...this.#breakpoints].some((b) => (b & 0xfffn) === (rip & 0xfffn));
-      if (here) return this.#single();
-      this.#passing = undefined;
+      // A block that begins with a stop begins with another address's, or with the one being passed: step over it.
+      const { rip } = this.state;
+      if ([...this.#breakpoints].some((b) => (b & 0xfffn) === (rip & 0xfffn))) return this.#single();
     }
     const block = this.#find(0);
     if (block < 0) return this.#raise();
     if (block < FIRST_BLOCK) return this.#single();
     const status = this.#execute(block, grant);
-    if (status === STATUS.BUDGET && remaining - grant + view.getInt32(STATE.LEFT, true) > 0) {
-      // The next block is longer than what is left of the grant: near the end of `until`, the rest goes one by one.
+    if (status === STATUS.BUDGET) {
+      // The next block is longer than what is left of the grant. Near the end of `until`, and where a grant is shorter
+      // than any block, the rest goes one by one.
       const left = view.getInt32(STATE.LEFT, true);
       this.#settle();
-      if (grant === remaining && left > 0) return this.#single();
+      this.#tail = left > 0 && (grant === remaining || left === grant);
       return undefined;
     }
     return this.#after(status);
