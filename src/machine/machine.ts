@@ -8,14 +8,13 @@
 import { BootError } from '../base/errors.ts';
 import { hex } from '../base/numbers.ts';
 import { type BootPlan, placePlan } from '../boot/plan.ts';
-import { UnbuiltDeviceFunction } from '../devices/device.ts';
-import { type CpuHost, Unbuilt } from '../engine/core.ts';
 import { Cpu } from '../engine/cpu.ts';
 import { walkTrace } from '../engine/walk-trace.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { type Board, createBoard } from './board.ts';
+import { BoardHost } from './board-host.ts';
 import { GuestConsole } from './console.ts';
 import type { CrashScene } from './crash-report.ts';
 import type { ExitReason } from './exit-reason.ts';
@@ -403,55 +402,4 @@ function turnOfTheEventLoop(): Promise<void> {
   return new Promise((resolve) =>
     typeof setImmediate === 'function' ? setImmediate(resolve) : setTimeout(resolve, 0),
   );
-}
-
-/** What the CPU reaches of the board. Port accesses are frequent enough that nothing is allocated on the way. */
-class BoardHost implements CpuHost {
-  board!: Board; // there before the first instruction
-
-  portRead(port: number, size: 1 | 2 | 4): number {
-    try {
-      return this.board.pio.in(port, size);
-    } catch (error) {
-      throw inCpusWords(error);
-    }
-  }
-  portWrite(port: number, size: 1 | 2 | 4, value: number): void {
-    try {
-      this.board.pio.out(port, size, value);
-    } catch (error) {
-      throw inCpusWords(error);
-    }
-  }
-  mmioRead(gpa: number, size: 1 | 2 | 4): number {
-    try {
-      return this.board.mmio.read(gpa, size);
-    } catch (error) {
-      throw inCpusWords(error);
-    }
-  }
-  mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void {
-    try {
-      this.board.mmio.write(gpa, size, value);
-    } catch (error) {
-      throw inCpusWords(error);
-    }
-  }
-  interruptPending(): boolean {
-    return this.board.intr();
-  }
-  acknowledgeInterrupt(): number {
-    try {
-      return this.board.acknowledge();
-    } catch (error) {
-      throw inCpusWords(error);
-    }
-  }
-}
-
-/** A device says what it has not built in its own words; the CPU knows one word for it. */
-function inCpusWords(error: unknown): unknown {
-  return error instanceof UnbuiltDeviceFunction
-    ? new Unbuilt(`${error.device}: ${error.function}`, 'src/devices')
-    : error;
 }

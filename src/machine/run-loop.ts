@@ -5,7 +5,7 @@
  * passes with each instruction; while it is halted, time jumps to the next event that could wake it. How the host cuts
  * this into slices (to look at the clock, to let the console out) is invisible to the guest.
  * The order at one instant is fixed: input, device events, then the CPU, which takes a pending interrupt first.
- * May not: know about host time beyond a slice's end, or why somebody waits.   Next: machine/state-hash.ts. */
+ * May not: know about host time beyond a slice's end, or why somebody waits.   Next: machine/board-host.ts. */
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { Unbuilt } from '../engine/core.ts';
 import type { Cpu, CpuExit } from '../engine/cpu.ts';
