@@ -28,7 +28,10 @@ function cmpxchg8b(core: CpuCore, insn: HelperInsn): void {
   if (half === 8 && (at & 15n) !== 0n) throw new GuestFault(VECTOR.GP, 0);
   core.probeLinear(at, 2 * half, ACCESS.WRITE);
   const high = at + BigInt(half);
-  const [low, up] = [core.readLinear(at, half), core.readLinear(high, half)];
+  // Eight bytes are one access, which alignment checks see as such.
+  const both = half === 4 ? core.readLinear(at, 8) : 0n;
+  const low = half === 4 ? both & 0xffff_ffffn : core.readLinear(at, half);
+  const up = half === 4 ? both >> 32n : core.readLinear(high, half);
   const same = low === state.gpr(RAX, half) && up === state.gpr(RDX, half);
   core.writeLinear(at, half, same ? state.gpr(RBX, half) : low);
   core.writeLinear(high, half, same ? state.gpr(RCX, half) : up);
@@ -47,23 +50,23 @@ function enter(core: CpuCore, insn: HelperInsn): void {
   const mask = currentStackMask(state);
   const locals = insn.immediate & 0xffffn;
   const level = insn.immediate2 & 31;
-  const words: bigint[] = [state.gpr(RBP, size)];
   // On a 16-bit stack the frame pointer still gets all of ESP, whose upper half does not move.
   const above = state.gpr(RSP) - (state.gpr(RSP) & mask);
   const frame = above + ((state.gpr(RSP) - step) & mask);
-  for (let i = 1; i < level; i++)
-    words.push(core.readSegment(SEG.SS, (state.gpr(RBP) - step * BigInt(i)) & mask, size));
-  if (level > 0) words.push(BigInt.asUintN(size * 8, frame));
-  const places = words.map((_, i) => {
+  const display = (i: number): bigint => core.readSegment(SEG.SS, (state.gpr(RBP) - step * BigInt(i)) & mask, size);
+  for (let i = 1; i < level; i++) display(i); // for their faults
+  const places = Array.from({ length: level + 1 }, (_, i) => {
     const at = core.linear(SEG.SS, (state.gpr(RSP) - step * BigInt(i + 1)) & mask, size, true);
     core.probeLinear(at, size, ACCESS.WRITE);
     return at;
   });
-  const top = (state.gpr(RSP) - step * BigInt(words.length) - locals) & mask;
+  const top = (state.gpr(RSP) - step * BigInt(places.length) - locals) & mask;
   // The manual has the processor try the new top of the stack before it moves there.
   core.probeLinear(core.linear(SEG.SS, top, size, true), size, ACCESS.WRITE);
-  words.forEach((word, i) => {
-    core.writeLinear(places[i], size, word);
+  // One by one: where the frames overlap, a word that was just pushed is copied on.
+  places.forEach((at, i) => {
+    const word = i === 0 ? state.gpr(RBP) : i < level ? display(i) : frame;
+    core.writeLinear(at, size, BigInt.asUintN(size * 8, word));
   });
   state.setGpr(RBP, frame, size);
   setStackPointer(state, top, mask);
