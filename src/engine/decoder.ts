@@ -3,13 +3,13 @@
  * The rows (x86/isa) are sorted by opcode once per process; what a CPU model shows of an opcode is looked up when it is
  * first met. Decoding one instruction is a walk over prefixes, opcode, ModRM, SIB, displacement and immediates into one
  * reused `Decoded`. It reads bytes only: no page walks, no state, and what it cannot see yet (the next page) is reported
- * as 'truncated'. Of VEX and EVEX instructions that no row knows, only the length is found; they are undefined.
+ * as 'truncated'. Of VEX, EVEX and XOP instructions that no row knows, only the length is found; they are undefined.
  * iced-x86 is its oracle in the tests.
  * Follows: SDM Vol. 2, chapter 2 and Appendix A.   May not: allocate per instruction.   Next: engine/blocks.ts. */
 import { assert } from '../base/errors.ts';
 import { INSTRUCTIONS } from '../x86/isa/index.ts';
 import type { Form } from '../x86/isa/types.ts';
-import { vexHasImmediate, vexHasModrm } from '../x86/isa/vex.ts';
+import { vexHasModrm, vexImmediateBytes } from '../x86/isa/vex.ts';
 
 export const NONE = -1;
 /** Base register number that stands for RIP. */
@@ -23,7 +23,7 @@ export type DecodeResult = 'ok' | 'undefined' | 'too-long' | 'truncated';
 type Candidate = {
   form: Form;
   index: number;
-  prefix: number; // ANY, NO_PREFIX, or 0x66, 0xf2, 0xf3
+  prefix: number; // ANY, NO_PREFIX, NO_REP, or 0x66, 0xf2, 0xf3
   digit: number; // ModRM.reg, or NONE
   mod: 'mem' | 'mod3' | '';
   rm: number; // whole ModRM byte, or NONE
@@ -34,8 +34,9 @@ type Candidate = {
 };
 
 const ANY = 0;
-/** None of the mandatory prefixes may be given. */
+/** The manual's NP and NFx: none of 66, F2, F3 may be given; neither F2 nor F3. */
 const NO_PREFIX = 1;
+const NO_REP = 2;
 
 /** What an opcode can be: the most specific first. */
 type Slot = { candidates: readonly Candidate[]; modrm: boolean };
@@ -161,17 +162,17 @@ export class Decoder {
         byte = bytes[pos++];
         number = map + byte;
       }
-    } else if (byte === 0xc4 || byte === 0xc5 || byte === 0x62) {
+    } else if (byte === 0xc4 || byte === 0xc5 || byte === 0x62 || byte === 0x8f) {
       if (pos >= limit) return short;
-      if (is64 || bytes[pos] >= 0xc0) {
-        // VEX or EVEX: the prefix bytes hold what REX and the mandatory prefix hold elsewhere.
-        const payload = byte === 0xc5 ? 1 : byte === 0xc4 ? 2 : 3;
+      if (byte === 0x8f ? (bytes[pos] & 31) >= 8 : is64 || bytes[pos] >= 0xc0) {
+        // VEX, EVEX or XOP: the prefix bytes hold what REX and the mandatory prefix hold elsewhere.
+        const payload = byte === 0xc5 ? 1 : byte === 0x62 ? 3 : 2;
         if (pos + payload >= limit) return short;
         const first = bytes[pos];
         const last = bytes[pos + (payload === 1 ? 0 : 1)];
         const plain = !has66 && d.rep === 0 && !d.lock && rex === 0;
         const vector = byte === 0x62 || (last & 4) !== 0; // 256 bits and more
-        vexMap = byte === 0xc5 ? 1 : byte === 0xc4 ? first & 31 : first & 7;
+        vexMap = byte === 0xc5 ? 1 : byte === 0x62 ? first & 7 : first & 31;
         rex = is64 ? ((~first >> 5) & (payload === 1 ? 4 : 7)) | (payload === 1 ? 0 : (last >> 4) & 8) : 0;
         has66 = (last & 3) === 1;
         d.rep = (last & 3) === 2 ? 3 : (last & 3) === 3 ? 2 : 0;
@@ -299,7 +300,7 @@ export class Decoder {
     return 'ok';
   }
 
-  /** Walks over the rest of a VEX or EVEX instruction that is in no row. `pos` is behind the opcode. */
+  /** Walks over the rest of a VEX, EVEX or XOP instruction that is in no row. `pos` is behind the opcode. */
   private unknownVex(
     bytes: Uint8Array,
     at: number,
@@ -327,7 +328,7 @@ export class Decoder {
       }
       if (mod === 1) end += 1;
     }
-    if (vexHasImmediate(map, opcode)) end += 1;
+    end += vexImmediateBytes(map, opcode);
     if (end > limit) return short;
     this.insn.length = end - at;
     return 'undefined';
@@ -375,6 +376,8 @@ function choose(
       if (!has66 || rep !== 0) continue;
     } else if (c.prefix === NO_PREFIX) {
       if (has66 || rep !== 0) continue;
+    } else if (c.prefix === NO_REP) {
+      if (rep !== 0) continue;
     } else if (c.prefix !== ANY && c.prefix !== 0xf0 + rep) continue;
     if (c.rm >= 0 && c.rm !== modrm) continue;
     if (c.digit >= 0 && c.digit !== ((modrm >> 3) & 7)) continue;
@@ -418,7 +421,7 @@ function candidatesOf(number: number): Candidate[] {
   return candidates.sort((a, b) => specificity(b) - specificity(a));
 }
 
-const MANDATORY: Record<string, number> = { np: NO_PREFIX, '66': 0x66, f2: 0xf2, f3: 0xf3 };
+const MANDATORY: Record<string, number> = { np: NO_PREFIX, nf: NO_REP, '66': 0x66, f2: 0xf2, f3: 0xf3 };
 const mandatoryPrefix = (code: string): number => (code[2] === ' ' ? (MANDATORY[code.slice(0, 2)] ?? ANY) : ANY);
 
 /** '66 0f 38 10' → 0x210: map × 256 + opcode. */

@@ -22,7 +22,17 @@ const wide =
   (name: string, with64: string) =>
   (d: Decoded): string =>
     d.rex & 8 ? with64 : name;
-const onlyDigitZero = (name: string) => (d: Decoded) => ((d.reg & 7) === 0 ? name : 'reservednop');
+/** Hints that mean something to newer processors; to this one they are NOPs. */
+function hint(d: Decoded): string {
+  const digit = d.reg & 7;
+  if (d.opcode === 0x1f && digit === 0) return 'nop';
+  if (d.isMemory) {
+    if (d.opcode === 0x0d) return digit === 3 ? 'prefetchw' : 'prefetch';
+    if (d.opcode === 0x18 && digit >= 6) return digit === 6 ? 'prefetchit1' : 'prefetchit0';
+    if (d.opcode === 0x1c && digit === 0 && d.rep === 0) return 'cldemote';
+  } else if (d.opcode === 0x1e && digit === 1 && d.rep === 3) return d.rex & 8 ? 'rdsspq' : 'rdsspd';
+  return 'reservednop';
+}
 
 /** iced's name of an operation of ours, by our name. */
 const NAMES: Record<string, Name> = {
@@ -50,13 +60,17 @@ const NAMES: Record<string, Name> = {
   movd: wide('movd', 'movq'),
   pextrd: wide('pextrd', 'pextrq'),
   pinsrd: wide('pinsrd', 'pinsrq'),
+  getsec: wide('getsec', 'getsecq'),
   incsspd: wide('incsspd', 'incsspq'),
   wrssd: wide('wrssd', 'wrssq'),
   wrussd: wide('wrussd', 'wrussq'),
   fwait: 'wait',
+  ...Object.fromEntries(['pcmpestrm', 'pcmpestri'].map((name) => [name, wide(name, `${name}64`)])),
+  // D9 /3 with a register: FSTP that leaves an empty register's exception out.
+  fstp: (d) => (d.opcode === 0xd9 && !d.isMemory ? 'fstpnce' : 'fstp'),
   // 90 is NOP by another name; 0F 18 to 0F 1F are hints, of which only 0F 1F /0 is called NOP.
   xchg: (d) => (d.form.code === '90+r' && (d.opcode & 7) === 0 && (d.rex & 1) === 0 ? 'nop' : 'xchg'),
-  nop: (d) => (d.opcode === 0x1f ? onlyDigitZero('nop')(d) : 'reservednop'),
+  nop: hint,
 };
 
 const MNEMONIC_OF = new Map(

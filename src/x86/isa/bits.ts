@@ -91,6 +91,6 @@ export const bits: Form[] = [
   row('0f bd', 'Gv,Ev', bsr),
   row('f3 0f b8', 'Gv,Ev', popcnt, { feature: 'POPCNT' }),
   ...[0, 1, 2, 3, 4, 5, 6, 7].map((n) => row(`0f ${hex2(0xc8 + n)}`, 'Zv', bswap)),
-  row('0f 38 f0 mem', 'Gv,Mv', movbe, { feature: 'MOVBE' }),
-  row('0f 38 f1 mem', 'Mv,Gv', movbe, { feature: 'MOVBE' }),
+  row('nf 0f 38 f0 mem', 'Gv,Mv', movbe, { feature: 'MOVBE' }),
+  row('nf 0f 38 f1 mem', 'Mv,Gv', movbe, { feature: 'MOVBE' }),
 ];

@@ -38,8 +38,9 @@ export const extensions: Form[] = [
   ...unbuiltByModrm(['f3', 'SEV_ES'], '0f 01 d9: vmgexit'),
   ...unbuiltByModrm(['f2', 'SEV_ES'], '0f 01 d9: vmgexit'),
   ...unbuiltByModrm(['np', 'INVLPGB'], '0f 01 fe: invlpgb tlbsync'),
-  ...unbuiltByModrm(['f3', 'SNP'], '0f 01 fe: rmpadjust psmash'),
-  ...unbuiltByModrm(['f2', 'SNP'], '0f 01 fe: rmpupdate pvalidate'),
+  ...unbuiltByModrm(['f3', 'SNP'], '0f 01 fe: rmpadjust psmash', 64),
+  ...unbuiltByModrm(['f2', 'SNP'], '0f 01 fe: rmpupdate', 64),
+  ...unbuiltByModrm(['f2', 'SNP'], '0f 01 ff: pvalidate'),
   // Monitors, keys, enclaves, transactions
   ...unbuiltByModrm(['np', 'SGX'], `
     0f 01 c0: enclv
@@ -53,13 +54,13 @@ export const extensions: Form[] = [
   ...unbuiltByDigit(['f3', 'CET'], 'M', '0f 01 mem: - - - - - rstorssp'),
   ...unbuiltByModrm(['np', 'PKU'], '0f 01 ee: rdpkru wrpkru'),
   ...unbuiltByModrm(['np', 'MONITORX'], '0f 01 fa: monitorx'),
-  ...unbuiltByModrm(['', 'MONITORX'], '0f 01 fb: mwaitx'),
+  ...unbuiltByModrm(['np', 'MONITORX'], '0f 01 fb: mwaitx'),
   ...unbuiltByModrm(['f3', 'MCOMMIT'], '0f 01 fa: mcommit'),
   ...unbuiltByModrm(['', 'CLZERO'], '0f 01 fc: clzero'),
   ...unbuiltByModrm(['np', 'RDPRU'], '0f 01 fd: rdpru'),
   ...unbuilt(only('np', 'SMX'), '', '0f 37: getsec'),
   ...unbuilt(only('', 'RTM'), 'Ib', 'c6 /7 mod3 f8: xabort'),
-  ...unbuilt(only('', 'RTM'), 'Jz', 'c7 /7 mod3 f8: xbegin'),
+  ...unbuilt(only('', 'RTM'), 'Iz', 'c7 /7 mod3 f8: xbegin'),
   // Stores, carries and hints
   ...unbuilt(only('f3', 'WBNOINVD'), '', '0f 09: wbnoinvd'),
   ...unbuilt(only('np', 'MOVDIRI'), 'My,Gy', '0f 38 f9 mem: movdiri'),

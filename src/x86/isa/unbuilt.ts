@@ -7,8 +7,8 @@
  * Follows: SDM Vol. 2, Appendix A.   May not: hold a row that runs.   Next: x86/isa/x87.ts. */
 import { type Form, type Operation, row } from './types.ts';
 
-/** Mandatory prefix ('' any, 'np' none at all) and CPUID feature. */
-export type Column = readonly [prefix: '' | 'np' | '66' | 'f3' | 'f2', feature: string];
+/** Mandatory prefix as in a row's code ('' when it does not matter) and CPUID feature. */
+export type Column = readonly [prefix: '' | 'np' | 'nf' | '66' | 'f3' | 'f2', feature: string];
 
 /** What the user reads behind the mnemonic, where it is not the feature's name. */
 const LABELS: Record<string, string> = { FPU: 'x87 arithmetic', SSE41: 'SSE4.1', SSE42: 'SSE4.2' };
@@ -47,14 +47,22 @@ export function unbuiltByDigit([prefix, feature]: Column, operands: string, tabl
 }
 
 /** One mnemonic per whole ModRM byte with mod 3, counting up from the given one. */
-export function unbuiltByModrm([prefix, feature]: Column, table: string): Form[] {
+export function unbuiltByModrm([prefix, feature]: Column, table: string, mode?: 32 | 64): Form[] {
   return lines(table).flatMap(([code, names]) => {
     const at = code.lastIndexOf(' ');
     const first = Number.parseInt(code.slice(at + 1), 16);
     return names.flatMap((name, i) =>
       name === '-'
         ? []
-        : [unbuiltRow(`${prefix} ${code.slice(0, at)} mod3 ${(first + i).toString(16)}`.trim(), '', name, feature)],
+        : [
+            unbuiltRow(
+              `${prefix} ${code.slice(0, at)} mod3 ${(first + i).toString(16)}`.trim(),
+              '',
+              name,
+              feature,
+              mode,
+            ),
+          ],
     );
   });
 }

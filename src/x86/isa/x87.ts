@@ -1,7 +1,7 @@
 /** x87: loads, stores, arithmetic. Nothing here is built; the control instructions (fninit, fnstcw, ...) are system.ts's.
  *
  * Follows: SDM Vol. 2, Appendix A.5 (escape opcodes), with the undocumented aliases that processors have (DC D0 is FCOM
- * again). Left out, hence #UD: the 287's FSETPM and its kin.   Next: x86/isa/mmx.ts. */
+ * again).   Next: x86/isa/mmx.ts. */
 import type { Form } from './types.ts';
 import { unbuiltByDigit, unbuiltByModrm } from './unbuilt.ts';
 
@@ -38,5 +38,6 @@ export const x87: Form[] = [
     d9 f0: f2xm1 fyl2x  fptan  fpatan fxtract fprem1  fdecstp fincstp
     d9 f8: fprem fyl2xp1 fsqrt fsincos frndint fscale fsin    fcos
     da e9: fucompp
+    db e0: fneni fndisi -      -      fnsetpm
     de d9: fcompp`),
 ];
