@@ -105,17 +105,21 @@ export class Replay {
     const cases = sequencesOf(mode);
     const outcomes = vectors.outcomes({ id: 'sequences', cases });
     return cases.flatMap((c, i) => {
-      const actual = this.#run(c, (driver) => {
-        if (how === 'run') return driver.run(LIMIT);
-        for (let n = 0; n < LIMIT; n++) {
-          const fault = driver.step();
-          if (fault) return fault;
-        }
-        return undefined;
-      });
-      const lines = typeof actual === 'string' ? [actual] : programDifferences(c, outcomes[i], actual);
+      const lines = this.checkProgram(c, outcomes[i], how);
       return lines.length > 0 ? [{ case: c, lines }] : [];
     });
+  }
+
+  checkProgram(c: Sequence, expected: Outcome, how: 'run' | 'step'): string[] {
+    const actual = this.#run(c, (driver) => {
+      if (how === 'run') return driver.run(LIMIT);
+      for (let n = 0; n < LIMIT; n++) {
+        const fault = driver.step();
+        if (fault) return fault;
+      }
+      return undefined;
+    });
+    return typeof actual === 'string' ? [actual] : programDifferences(c, expected, actual);
   }
 
   /** What came of a first state, or why it stopped. */

@@ -20,7 +20,9 @@ export type Sequence = Recorded & {
 export const SEQUENCES = { 64: 3000, 32: 2000 } as const;
 
 export const sequencesOf = (mode: 64 | 32): Sequence[] =>
-  Array.from({ length: SEQUENCES[mode] }, (_, i) => new Program(mode, i).build());
+  Array.from({ length: SEQUENCES[mode] }, (_, i) => sequenceOf(mode, i));
+
+export const sequenceOf = (mode: 64 | 32, index: number): Sequence => new Program(mode, index).build();
 
 const [RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI] = [0, 1, 2, 3, 4, 5, 6, 7];
 const [C, P, A, Z, S, O] = [1, 4, 0x10, 0x40, 0x80, 0x800];
