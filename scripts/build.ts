@@ -38,26 +38,28 @@ try {
 
 /** Base64 in a string costs a parser next to nothing. `atob` is in browsers too; Node's own decoder is faster. */
 function coreBytesModule(): string {
-  const { loud, quiet, fused, inside } = planHandlers().handlers;
+  const numbers = ([32, 64] as const).map((mode) => {
+    const { inside, ...maps } = planHandlers(mode).handlers;
+    const parts = Object.entries(maps).map(([name, map]) => `    ${name}: map('${JSON.stringify([...map])}'),`);
+    return `  ${mode}: () => ({\n${parts.join('\n')}\n    inside: ${inside},\n  }),`;
+  });
   return `/** The core's bytes and the numbers of its handlers, as engine/emit/core.js makes them; written by the build. */
 const base64 = '${Buffer.from(buildCore()).toString('base64')}';
 const map = (json) => new Map(JSON.parse(json));
+const numbers = {
+${numbers.join('\n')}
+};
 let bytes;
-let handlers;
+const handlers = {};
 export function coreBytes() {
   bytes ??= globalThis.Buffer
     ? Uint8Array.from(Buffer.from(base64, 'base64'))
     : Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   return bytes;
 }
-export function coreHandlers() {
-  handlers ??= {
-    loud: map('${JSON.stringify([...loud])}'),
-    quiet: map('${JSON.stringify([...quiet])}'),
-    fused: map('${JSON.stringify([...fused])}'),
-    inside: ${inside},
-  };
-  return handlers;
+export function coreHandlers(mode) {
+  handlers[mode] ??= numbers[mode]();
+  return handlers[mode];
 }
 `;
 }

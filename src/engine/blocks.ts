@@ -2,7 +2,7 @@
  *
  * A block is decoded once per physical address and mode word, up to a jump, a TypeScript instruction, the page's end or
  * 64 instructions. The code map knows which bytes of which frame lie in blocks; every write that reaches such bytes,
- * through whatever alias, drops those blocks, and the running one ends after its instruction.
+ * through whatever alias, drops those blocks; an instruction that writes to its own block runs again, alone.
  * May not: walk page tables or set accessed bits ahead of execution.   Next: engine/cpu.ts. */
 
 import { BIT_STRING } from '../x86/isa/bits.ts';
@@ -10,7 +10,6 @@ import { CONDITIONS, type Form } from '../x86/isa/types.ts';
 import type { HelperInsn } from './core.ts';
 import { coreHandlers } from './core-bytes.ts';
 import { type Decoded, Decoder, NONE, RIP_BASE } from './decoder.ts';
-import type { Handlers } from './emit/core.ts';
 import { SLOW } from './mmu.ts';
 import { codeSize, MODE } from './mode.ts';
 import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL } from './record.ts';
@@ -53,6 +52,9 @@ type Lowered = {
   variant: Variant;
   loud: number;
   quiet: number;
+  /** The same for a memory operand without an index. */
+  loudBased: number;
+  quietBased: number;
   kills: number;
   writes: number;
   reads: number;
@@ -66,7 +68,6 @@ const SIZE_INDEX: Record<number, number> = { 16: 0, 32: 1, 64: 2 };
 
 export class Blocks {
   readonly decoder: Decoder;
-  private readonly handlers: Handlers;
   private readonly view: DataView;
   private readonly bytes: Uint8Array;
   private readonly ramSize: number;
@@ -90,7 +91,6 @@ export class Blocks {
     this.bytes = new Uint8Array(buffer);
     this.ramSize = ramSize;
     this.decoder = new Decoder(shows);
-    this.handlers = coreHandlers();
     this.frameHasCode = frameHasCode;
   }
 
@@ -235,7 +235,7 @@ export class Blocks {
       const to = i + 1 < count ? begins[i + 1] : firsts[i] + RECORD_BYTES;
       for (let r = begins[i]; r < to; r += RECORD_BYTES) view.setUint8(r + REC.REMAINING, count - i);
     }
-    if ((mode & MODE.PLAIN) === 0) this.improve(firsts, metas);
+    if ((mode & MODE.PLAIN) === 0) this.improve(firsts, metas, size === 64 ? 64 : 32);
     view.setInt32(address + BLOCK.COUNT, count, true);
     view.setInt32(address + BLOCK.OFFSET, start, true);
     view.setUint32(address + BLOCK.PAGE, page >>> 0, true);
@@ -243,6 +243,8 @@ export class Blocks {
     view.setInt32(address + BLOCK.LENGTH, offset - start, true);
     view.setInt32(address + BLOCK.RECORDS, (at - address - HEADER_BYTES) / RECORD_BYTES, true);
     view.setInt32(address + BLOCK.VALID, 1, true);
+    const repeats = count === 1 && d.rep !== 0 && (d.form.op.string !== undefined || d.form.operands.startsWith('X'));
+    view.setInt32(address + BLOCK.REPEATS, repeats ? 1 : 0, true);
     return { top: at, end: offset, links };
   }
 
@@ -292,6 +294,7 @@ export class Blocks {
     }
     if (usesMemory) {
       if (d.segment === SEG.SS) view.setUint8(record + REC.SEGMENT, SLOW.STACK);
+      if (stepped || d.index === NONE) view.setUint16(record + REC.HANDLER, lowered.loudBased, true);
       if (stepped) view.setUint16(record + REC.BASE, STATE.LINEAR, true);
       else this.addressFields(record, offset, d, extraDisplacement(d));
     }
@@ -403,8 +406,7 @@ export class Blocks {
     this.view.setUint8(at + REC.LENGTH, d.length);
     this.view.setUint8(at + REC.REMAINING, 1);
     this.view.setUint16(at + REC.OFFSET, offset, true);
-    this.view.setInt32(at + REC.EXTRA, this.helpers.length, true);
-    this.helpers.push({
+    const record: HelperRecord = {
       helper,
       form,
       length: d.length,
@@ -427,7 +429,11 @@ export class Blocks {
       displacement: d.displacement,
       rex: d.rex,
       portImmediate: d.immediateLow & 0xff,
-    });
+    };
+    // What lies in the scratch block is forgotten with the next one there; a guest may run such code for ever.
+    const index = at < FIRST_BLOCK ? 0 : Math.max(1, this.helpers.length);
+    this.helpers[index] = record;
+    this.view.setInt32(at + REC.EXTRA, index, true);
   }
 
   private variantOf(d: Decoded, size: 16 | 32 | 64): Lowered {
@@ -455,14 +461,17 @@ export class Blocks {
     const rep = form.op.string ? d.rep : 0;
     const variant = describe({ form, size: operandSize, isMemory: d.isMemory, rep, addressSize, stack, certain });
     const handlerKey = nop ? 'nop/32 R32-' : variant.key;
-    const loud = this.handlers.loud.get(handlerKey);
+    const handlers = coreHandlers(stack);
+    const loud = handlers.loud.get(handlerKey);
     if (loud === undefined) throw new Error(`broken belief: every variant has a handler (${handlerKey})`);
     const memory = variant.operands.some((o) => o.kind === 'M' && o.access !== '-');
     const { op } = form;
     const lowered: Lowered = {
       variant: nop ? { ...variant, key: handlerKey, op: { name: 'nop' }, operands: [] } : variant,
       loud,
-      quiet: this.handlers.quiet.get(handlerKey) ?? loud,
+      quiet: handlers.quiet.get(handlerKey) ?? loud,
+      loudBased: handlers.loudBased.get(handlerKey) ?? loud,
+      quietBased: handlers.quietBased.get(handlerKey) ?? handlers.loudBased.get(handlerKey) ?? loud,
       kills: op.conditionalFlags && !certain ? 0 : mask(op.writes),
       writes: mask(op.writes),
       reads: mask(op.reads),
@@ -474,7 +483,7 @@ export class Blocks {
 
   /** Flags that nothing will see are not computed, and a comparison before its branch becomes one record's work. A flag
    * is dead only if it is overwritten before anything that reads it, faults, or leaves the block. */
-  private improve(records: readonly number[], metas: readonly (Lowered | undefined)[]): void {
+  private improve(records: readonly number[], metas: readonly (Lowered | undefined)[], codeMode: 32 | 64): void {
     const { view } = this;
     let live = ALL_FLAGS;
     for (let i = records.length - 1; i >= 0; i--) {
@@ -484,7 +493,10 @@ export class Blocks {
         continue;
       }
       const quiet = meta.writes !== 0 && (meta.writes & live) === 0;
-      if (quiet) view.setUint16(records[i] + REC.HANDLER, meta.quiet, true);
+      if (quiet) {
+        const isBased = view.getUint16(records[i] + REC.HANDLER, true) !== meta.loud;
+        view.setUint16(records[i] + REC.HANDLER, isBased ? meta.quietBased : meta.quiet, true);
+      }
       live = (live & ~meta.kills) | meta.reads;
       if (meta.faults) live = ALL_FLAGS;
     }
@@ -492,7 +504,7 @@ export class Blocks {
     const branch = metas[last]?.variant.op.name;
     if (last < 1 || branch === undefined || records[last] !== records[last - 1] + RECORD_BYTES) return;
     if (branch[0] !== 'j' || !CONDITIONS.includes(branch.slice(1) as 'o')) return;
-    const fused = this.handlers.fused.get(`${metas[last - 1]?.variant.key} ${branch}`);
+    const fused = coreHandlers(codeMode).fused.get(`${metas[last - 1]?.variant.key} ${branch}`);
     if (fused !== undefined) view.setUint16(records[last - 1] + REC.HANDLER, fused, true);
   }
 
@@ -511,8 +523,10 @@ export class Blocks {
     frame.high |= high;
   }
 
-  /** To be called before bytes change. `current` is the running record, or 0. */
-  written(gpa: number, length: number, current: number): void {
+  /** To be called before bytes change. `current` is the running record, or 0; true when its block was one of those that
+   * the bytes belong to. */
+  written(gpa: number, length: number, current: number): boolean {
+    let running = false;
     for (let page = gpa - (gpa % 4096); page < gpa + length; page += 4096) {
       const frame = this.frames.get(page);
       if (frame === undefined) continue;
@@ -520,12 +534,16 @@ export class Blocks {
       const to = Math.min(4096, gpa + length - page);
       const [low, high] = lines(from, to);
       if (((frame.low & low) | (frame.high & high)) === 0) continue;
-      if (frame.blocks.some((b) => b.start < to && from < b.end)) this.drop(page, frame, from, to, current);
+      if (frame.blocks.some((b) => b.start < to && from < b.end)) {
+        if (this.drop(page, frame, from, to, current)) running = true;
+      }
     }
+    return running;
   }
 
-  private drop(page: number, frame: Frame, from: number, to: number, current: number): void {
+  private drop(page: number, frame: Frame, from: number, to: number, current: number): boolean {
     const { view } = this;
+    let running = false;
     const kept: Block[] = [];
     frame.low = 0;
     frame.high = 0;
@@ -539,7 +557,7 @@ export class Blocks {
         const at = BLOCK_TABLE + (((gpa ^ (gpa >>> 12)) & (BLOCK_TABLE_ENTRIES - 1)) << 4);
         if (view.getInt32(at + 8, true) === block.address) view.setInt32(at + 4, -1, true);
         view.setInt32(block.address + BLOCK.VALID, 0, true);
-        this.endRunning(block, current);
+        if (this.contains(block, current)) running = true;
       } else {
         kept.push(block);
         const [low, high] = lines(block.start, block.end);
@@ -549,23 +567,12 @@ export class Blocks {
     }
     frame.blocks = kept;
     if (kept.length === 0) this.frames.delete(page);
+    return running;
   }
 
-  /** If the dropped block is running, it ends after the instruction that wrote. */
-  private endRunning(block: Block, current: number): void {
-    const { view } = this;
-    const records = view.getInt32(block.address + BLOCK.RECORDS, true);
-    const end = block.address + HEADER_BYTES + records * RECORD_BYTES;
-    if (current < block.address || current >= end) return;
-    view.setInt32(STATE.RESYNC, 1, true);
-    let next = current + RECORD_BYTES;
-    // A fused pair is one step: its branch has no store of its own and goes by links, which are gone.
-    while (next < end && view.getUint8(next + REC.REMAINING) === view.getUint8(current + REC.REMAINING)) {
-      next += RECORD_BYTES;
-    }
-    if (next < end && view.getUint16(next + REC.HANDLER, true) !== SPECIAL.END) {
-      view.setUint16(next + REC.HANDLER, SPECIAL.RESYNC, true);
-    }
+  private contains(block: Block, record: number): boolean {
+    const records = this.view.getInt32(block.address + BLOCK.RECORDS, true);
+    return record >= block.address && record < block.address + HEADER_BYTES + records * RECORD_BYTES;
   }
 }
 

@@ -17,11 +17,11 @@ import { coreBytes } from './core-bytes.ts';
 import { CpuState } from './cpu-state.ts';
 import { RIP_BASE } from './decoder.ts';
 import { highHalf, lowHalf } from './halves.ts';
-import { BREAKPOINT_HITS, Mmu } from './mmu.ts';
+import { AGAIN, BREAKPOINT_HITS, Mmu } from './mmu.ts';
 import { codeSize, MODE, modeWord } from './mode.ts';
 import { QuickGates } from './quick-gates.ts';
 import { QUICK, QuickHelpers } from './quick-helpers.ts';
-import { REC, STATUS } from './record.ts';
+import { BLOCK, REC, STATUS } from './record.ts';
 import { evaluate } from './reference.ts';
 import {
   FETCH_TLB_ENTRIES,
@@ -29,6 +29,7 @@ import {
   FETCH_TLB_USER,
   RAM,
   SEG,
+  SHADOW,
   STATE,
   TLB_SUPERVISOR,
   TLB_USER,
@@ -118,7 +119,7 @@ export class Cpu implements SystemCore {
   readonly #mmu: Mmu;
   readonly #access: MemoryAccess;
   readonly #blocks: Blocks;
-  readonly #exports: { run(block: number): number; lookup(rip: bigint): number };
+  readonly #exports: { run32(block: number): number; run64(block: number): number; lookup(rip: bigint): number };
   readonly #insn: CurrentInsn;
   readonly #gates: QuickGates;
   readonly #quick: QuickHelpers;
@@ -132,8 +133,14 @@ export class Cpu implements SystemCore {
   #debugging = false;
   #faultsInRow = 0;
   #lastFaultAt = -1;
-  /** The next instruction is to run alone: fewer are left than its block has. */
+  /** The next instruction is to run alone: fewer are left than its block has, or it asked for it (mustRunAlone). */
   #tail = false;
+  /** In `#single`: the block in code is one instruction. */
+  #alone = false;
+  /** A write reached code of the running block. */
+  #selfModified = false;
+  /** Memory of a device was accessed since the loop's head. */
+  #touchedDevice = false;
   #breakpoints = new Set<bigint>();
   /** The breakpoint that `run` last stopped at: it is passed without stopping again. */
   #passing: bigint | undefined;
@@ -279,7 +286,14 @@ export class Cpu implements SystemCore {
     return this.#blocks.hasCode(gpaPage);
   }
   physicalWritten(gpa: number, length: number): void {
-    this.#blocks.written(gpa, length, this.#inCode ? this.#view.getInt32(STATE.CURRENT, true) : 0);
+    const running = this.#inCode ? this.#view.getInt32(STATE.CURRENT, true) : 0;
+    if (this.#blocks.written(gpa, length, running)) this.#selfModified = true;
+  }
+  /** A device may move the next event, and a block whose code has changed must not go on: such an instruction runs alone,
+   * so that the loop's head comes right behind it, in every form. */
+  mustRunAlone(device: boolean): boolean {
+    if (device) this.#touchedDevice = true;
+    return this.#inCode && !this.#alone && (device || this.#selfModified);
   }
   unknownMsr(number: number): void {
     this.unknownMsrs.set(number, (this.unknownMsrs.get(number) ?? 0) + 1);
@@ -315,6 +329,10 @@ export class Cpu implements SystemCore {
         continue;
       }
       if (this.#halted) return { kind: 'halt' };
+      if (this.#touchedDevice && !this.#tail) {
+        this.#touchedDevice = false;
+        return { kind: 'event' };
+      }
       const remaining = until - this.#done;
       if (remaining <= 0) return { kind: 'budget' };
       if (this.#breakpoints.size > 0) {
@@ -383,23 +401,35 @@ export class Cpu implements SystemCore {
   #single(): CpuExit | undefined {
     const { state } = this;
     const trap = (this.#view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.TF) !== 0;
-    if (this.#debugging) {
+    const view = this.#view;
+    const { shadow } = state;
+    if (this.#debugging && shadow !== SHADOW.STACK) {
       const hit = this.#instructionBreakpoint();
       if (hit) return this.#deliver(new GuestFault(VECTOR.DB), hit);
     }
     this.#passing = undefined;
     const before = this.#done;
-    state.shadow = 0;
-    this.#view.setInt32(BREAKPOINT_HITS, 0, true);
+    state.shadow = SHADOW.NONE;
+    if (shadow !== SHADOW.STACK) view.setInt32(BREAKPOINT_HITS, 0, true);
     const block = this.#find(MODE.PLAIN);
     if (block < 0) return this.#raise();
+    const low = view.getInt32(STATE.RIP, true);
+    this.#alone = true;
     const status = this.#execute(block, 1);
+    this.#alone = false;
     const exit = this.#after(status);
     if (this.#done === before) return exit;
+    // Of several shadows in a row only the first holds, so that interrupts cannot be kept out for ever.
+    if (shadow !== SHADOW.NONE) state.shadow = SHADOW.NONE;
+    // Between two iterations of REP the instruction is not over: RF stays set, and its breakpoints do not fire again.
+    const repeats = view.getInt32(block + BLOCK.REPEATS, true) !== 0 && view.getInt32(STATE.RIP, true) === low;
+    if (repeats && this.#breakpoints.size > 0) this.#passing = state.rip;
     if (this.#debugging || trap) {
-      const flags = this.#view.getInt32(STATE.SYS_FLAGS, true);
-      this.#view.setInt32(STATE.SYS_FLAGS, flags & ~RFLAGS.RF, true);
-      const hits = this.#view.getInt32(BREAKPOINT_HITS, true);
+      const flags = view.getInt32(STATE.SYS_FLAGS, true);
+      view.setInt32(STATE.SYS_FLAGS, repeats ? flags | RFLAGS.RF : flags & ~RFLAGS.RF, true);
+      // MOV SS holds debug traps off, too: what a breakpoint saw waits, a single step is lost (SDM Vol. 3, 6.8.3).
+      if (state.shadow === SHADOW.STACK) return exit;
+      const hits = view.getInt32(BREAKPOINT_HITS, true);
       const dr6 = hits | (trap && !this.#entered ? 0x4000 : 0);
       if (dr6 !== 0 && (exit === undefined || exit.kind === 'event' || exit.kind === 'halt')) {
         this.#halted = false;
@@ -433,10 +463,11 @@ export class Cpu implements SystemCore {
   #execute(block: number, grant: number): number {
     const view = this.#view;
     view.setInt32(STATE.LEFT, grant, true);
-    view.setInt32(STATE.RESYNC, 0, true);
+    this.#selfModified = false;
     this.#grant = grant;
     this.#inCode = true;
-    const status = this.#exports.run(block);
+    const is64 = (view.getInt32(STATE.MODE, true) & MODE.CODE_SIZE) === 2;
+    const status = is64 ? this.#exports.run64(block) : this.#exports.run32(block);
     this.#inCode = false;
     return status;
   }
@@ -469,6 +500,7 @@ export class Cpu implements SystemCore {
   }
 
   #after(status: number): CpuExit | undefined {
+    const view = this.#view;
     switch (status) {
       case STATUS.BUDGET:
       case STATUS.JUMP:
@@ -480,7 +512,9 @@ export class Cpu implements SystemCore {
       case STATUS.FAULT: {
         const record = this.#rewind();
         this.#pointRip(record, 0);
-        return this.#raise();
+        if (view.getInt32(STATE.FAULT_VECTOR, true) !== AGAIN) return this.#raise();
+        this.#tail = true;
+        return undefined;
       }
       default:
         return this.#helper(this.#rewind());
@@ -620,6 +654,12 @@ export class Cpu implements SystemCore {
     }
     this.#done++;
     if (this.#halted) return { kind: 'halt' };
+    if (record.helper === 'syscall' || record.helper === 'sysret') {
+      // They are stepped by the TF that they leave behind: a kernel that masks it is not stepped into, and a return to
+      // a stepped program traps at once, as if the program's SYSCALL had just completed.
+      this.#entered = true;
+      if ((state.rflags & RFLAGS.TF) !== 0) return this.#deliver(new GuestFault(VECTOR.DB), 0x4000);
+    }
     return EVENT_HELPERS.has(record.helper) ? { kind: 'event' } : undefined;
   }
 

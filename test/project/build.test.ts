@@ -25,10 +25,11 @@ describe('the build', { timeout: 120_000 }, () => {
   it('holds the same core, and the same numbers of handlers, as the sources make', async () => {
     const built = (await import(pathToFileURL(join(dist, 'engine/core-bytes.js')).href)) as {
       coreBytes(): Uint8Array;
-      coreHandlers(): unknown;
+      coreHandlers(mode: 32 | 64): unknown;
     };
     expect(Buffer.compare(built.coreBytes(), buildCore())).toBe(0);
-    expect(built.coreHandlers()).toEqual(planHandlers().handlers);
+    expect(built.coreHandlers(64)).toEqual(planHandlers(64).handlers);
+    expect(built.coreHandlers(32)).toEqual(planHandlers(32).handlers);
   });
 
   it('makes the same core every time', () => {

@@ -36,7 +36,7 @@ import {
   wrap,
 } from './code.ts';
 import { emitInstruction, emitString, noteCurrent, RETURN } from './handler.ts';
-import { FUSED, hasQuietTwin, isHot } from './hot.ts';
+import { fusedPairs, hasBasedTwin, hasQuietTwin, isHot, type LoopMode } from './hot.ts';
 import { type Exits, WasmMeaning } from './meaning.ts';
 
 const SPECIALS = Object.keys(SPECIAL).length;
@@ -45,52 +45,65 @@ export type Handlers = {
   /** Number of the handler for a variant's key; with flags and, where there is one, without. */
   loud: ReadonlyMap<string, number>;
   quiet: ReadonlyMap<string, number>;
+  /** The same for memory operands without an index. */
+  loudBased: ReadonlyMap<string, number>;
+  quietBased: ReadonlyMap<string, number>;
   /** key + ' j' + condition → number. */
   fused: ReadonlyMap<string, number>;
+  /** Numbers below this stand in the loop. */
   inside: number;
 };
 
+type HotHandler = { variant: Variant; flags: boolean; based?: boolean; condition?: string };
 type Plan = {
-  variants: Variant[];
-  hot: { variant: Variant; flags: boolean; condition?: string }[];
+  mode: LoopMode;
+  hot: HotHandler[];
   functions: { variant: Variant; flags: boolean }[];
   handlers: Handlers;
 };
 
-/** Numbers every handler. Cheap: no code is made. */
-export function planHandlers(): Plan {
-  const variants = enumerate();
+/** Numbers every handler of one build of the loop. Cheap: no code is made. Functions are the same for both builds. */
+export function planHandlers(mode: LoopMode, variants = enumerate()): Plan {
   const byKey = new Map(variants.map((v) => [v.key, v]));
-  const hot: Plan['hot'] = [];
+  const hot: HotHandler[] = [];
   const functions: Plan['functions'] = [];
   const loud = new Map<string, number>();
   const quiet = new Map<string, number>();
+  const loudBased = new Map<string, number>();
+  const quietBased = new Map<string, number>();
   const fused = new Map<string, number>();
+  const add = (map: Map<string, number>, handler: HotHandler, key = handler.variant.key): void => {
+    map.set(key, SPECIALS + hot.push(handler) - 1);
+  };
   for (const variant of variants) {
-    if (!isHot(variant)) continue;
-    loud.set(variant.key, SPECIALS + hot.push({ variant, flags: true }) - 1);
-    if (hasQuietTwin(variant)) quiet.set(variant.key, SPECIALS + hot.push({ variant, flags: false }) - 1);
+    if (!isHot(variant, mode)) continue;
+    add(loud, { variant, flags: true });
+    if (hasQuietTwin(variant)) add(quiet, { variant, flags: false });
+    if (!hasBasedTwin(variant)) continue;
+    add(loudBased, { variant, flags: true, based: true });
+    if (hasQuietTwin(variant)) add(quietBased, { variant, flags: false, based: true });
   }
-  for (const { key, conditions } of FUSED) {
+  for (const { key, conditions } of fusedPairs(mode)) {
     const variant = byKey.get(key);
     if (!variant) throw new Error(`broken belief: fused pair "${key}" names a variant`);
-    for (const condition of conditions) {
-      fused.set(`${key} j${condition}`, SPECIALS + hot.push({ variant, flags: true, condition }) - 1);
-    }
+    for (const condition of conditions) add(fused, { variant, flags: true, condition }, `${key} j${condition}`);
   }
   const inside = SPECIALS + hot.length;
   for (const variant of variants) {
-    if (loud.has(variant.key)) continue;
-    loud.set(variant.key, inside + functions.push({ variant, flags: true }) - 1);
+    const number = inside + functions.push({ variant, flags: true }) - 1;
+    if (!loud.has(variant.key)) loud.set(variant.key, number);
     if (variant.op.writes && !variant.op.string) {
-      quiet.set(variant.key, inside + functions.push({ variant, flags: false }) - 1);
+      const silent = inside + functions.push({ variant, flags: false }) - 1;
+      // A loud handler in the loop is quicker than a quiet one outside it.
+      if (!quiet.has(variant.key) && !isHot(variant, mode)) quiet.set(variant.key, silent);
     }
   }
-  return { variants, hot, functions, handlers: { loud, quiet, fused, inside } };
+  return { mode, hot, functions, handlers: { loud, quiet, loudBased, quietBased, fused, inside } };
 }
 
 export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
-  const plan = planHandlers();
+  const variants = enumerate();
+  const plans = ([32, 64] as const).map((mode) => planHandlers(mode, variants));
   const module = new ModuleBuilder();
   const imports = {
     miss: module.importFunction('cpu', 'miss', [I32, I32, I32], [I32]),
@@ -131,18 +144,18 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
   define(fn.divide, 4, emitDivide);
   define(fn.lookup, 1, emitLookup);
 
-  const table = plan.functions.map(({ variant, flags }) => {
+  const table = plans[0].functions.map(({ variant, flags }) => {
     const index = module.declare([I32], [I32]);
     define(index, 1, (code) => emitFunction(code, fn, variant, flags));
     return index;
   });
-  const run = module.declare([I32], [I32]);
   const handlerType = module.type([I32], [I32]);
-  const code = new Code(1);
-  emitRun(code, fn, plan, handlerType);
-  module.define(run, code.locals, code.bytes);
+  for (const plan of plans) {
+    const run = module.declare([I32], [I32]);
+    define(run, 1, (code) => emitRun(code, fn, plan, handlerType));
+    module.exportFunction(`run${plan.mode}`, run);
+  }
   module.table(table);
-  module.exportFunction('run', run);
   module.exportFunction('lookup', fn.lookup);
   return module.finish();
 }
@@ -161,7 +174,7 @@ function emitFunction(code: Code, fn: CoreFunctions, variant: Variant, flags: bo
       c.return(i32(RETURN.JUMP));
     },
   };
-  const m = new WasmMeaning(code, fn, variant, exits, false);
+  const m = new WasmMeaning(code, fn, variant, exits);
   const mayLeave =
     variant.op.string || variant.op.stack || variant.op.faults || variant.operands.some((o) => o.kind === 'M');
   if (mayLeave) noteCurrent(code);
@@ -171,12 +184,17 @@ function emitFunction(code: Code, fn: CoreFunctions, variant: Variant, flags: bo
 }
 
 /** RIP after the instruction of the record `at` bytes behind P, plus its displacement if the condition holds. */
-function branchTarget(condition: Expression | undefined, at: number): Expression {
+function branchTarget(condition: Expression | undefined, at: number, mode?: LoopMode): Expression {
   const next = binary(OP.i32_add, I32, field16(REC.OFFSET + at), field8(REC.LENGTH + at));
+  if (mode === 32) {
+    const displacement = load(OP.i32_load, I32, record, REC.DISPLACEMENT + at);
+    const step = condition ? select(I32, condition, displacement, i32(0)) : displacement;
+    return extend(binary(OP.i32_add, I32, binary(OP.i32_add, I32, state32(STATE.PAGE_BASE), next), step));
+  }
   const displacement = load(OP.i64_load32_s, I64, record, REC.DISPLACEMENT + at);
   const step = condition ? select(I64, condition, displacement, i64(0)) : displacement;
   const sum = binary(OP.i64_add, I64, binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(next)), step);
-  return binary(OP.i64_and, I64, sum, state64(STATE.RIP_MASK));
+  return mode === 64 ? sum : binary(OP.i64_and, I64, sum, state64(STATE.RIP_MASK));
 }
 
 /** base + (index << scale) + displacement of the record, uncut. */
@@ -199,7 +217,9 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   const target = code.local(I64);
   const link = code.local(I32);
   const status = code.local(I32);
+  const tlb = code.local(I32); // privilege cannot change while generated code runs
   const N = SPECIALS + plan.hot.length;
+  code.set(tlb, state32(STATE.TLB));
   code.set(block, record);
   // Labels, outermost first: fault, resume (dispatch of a block), then inside it `next record`.
   code.op(OP.block, VOID); // fault
@@ -243,7 +263,7 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
         c.set(block, get(I32, known));
         c.br(labels.enter + c.depth);
       });
-      c.set(target, branchTarget(where, at));
+      c.set(target, branchTarget(where, at, plan.mode));
       c.br(labels.link + c.depth);
     };
     const exits: Exits = {
@@ -294,8 +314,12 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
       code.brIf(call(I32, fn.segment, record), labels.fault + code.depth);
       goNext();
     } else {
-      const { variant, flags, condition } = plan.hot[i - SPECIALS];
-      const m = new WasmMeaning(code, fn, variant, exits, true);
+      const { variant, flags, condition, based } = plan.hot[i - SPECIALS];
+      const m = new WasmMeaning(code, fn, variant, exits, {
+        mode: plan.mode,
+        tlb: get(I32, tlb),
+        based: based === true,
+      });
       const { operands, result } = emitInstruction(m, flags);
       if (condition) goLink(code, fusedCondition(m, condition, operands, result), RECORD_BYTES);
       else if (!m.left) goNext();
@@ -319,13 +343,17 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   code.set(target, state64(STATE.RIP));
   code.br(2); // jump
   code.op(OP.end); // next
-  code.op(OP.end); // link: fill the field in if the block found lies in the same frame
+  code.op(OP.end); // link: fill the field in if the block found lies in the same frame and linear page
   const found = code.local(I32);
+  const base = code.local(I64);
+  code.set(base, state64(STATE.PAGE_BASE));
   code.set(found, call(I32, fn.lookup, get(I64, target)));
   const page = (b: number): Expression => load(OP.i32_load, I32, get(I32, b), BLOCK.PAGE);
   code.depth = 0;
   code.if(get(I32, found), () => {
-    code.if(binary(OP.i32_eq, I32, page(found), page(block)), () =>
+    const sameFrame = binary(OP.i32_eq, I32, page(found), page(block));
+    const samePage = binary(OP.i64_eq, I32, get(I64, base), state64(STATE.PAGE_BASE)); // two pages may be one frame
+    code.if(binary(OP.i32_and, I32, sameFrame, samePage), () =>
       code.store(OP.i32_store, get(I32, link), get(I32, found)),
     );
     code.set(block, get(I32, found));

@@ -212,8 +212,7 @@ function prepareComparison(m: WasmMeaning, outcome: Outcome<Expression>, result:
   };
 }
 
-/** Each further iteration counts one instruction; with none left, or after the code changed, the loop is left at its
- * own address. */
+/** Each further iteration counts one instruction; with none left, the loop is left at its own address. */
 function payIteration(m: WasmMeaning): void {
   const { code } = m;
   const own = binary(
@@ -222,7 +221,7 @@ function payIteration(m: WasmMeaning): void {
     binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(field16(REC.OFFSET))),
     state64(STATE.RIP_MASK),
   );
-  code.if(binary(OP.i32_or, I32, unary(OP.i32_eqz, I32, state32(STATE.LEFT)), state32(STATE.RESYNC)), () => {
+  code.if(unary(OP.i32_eqz, I32, state32(STATE.LEFT)), () => {
     setState64(code, STATE.RIP, own);
     code.return(i32(RETURN.BUDGET));
   });

@@ -51,6 +51,9 @@ export interface Exits {
   branch(code: Code, condition: E | undefined): void;
 }
 
+/** What is known of handlers in a loop: its mode, the TLB in use, and whether the operand's address has no index. */
+export type Inline = { mode: 32 | 64; tlb: Expression; based: boolean };
+
 export const FLAG_BIT: Record<FlagName, number> = { cf: CF, pf: PF, af: AF, zf: ZF, sf: SF, of: OF };
 const FLAG_SHIFT: Record<FlagName, number> = { cf: 0, pf: 2, af: 4, zf: 6, sf: 7, of: 11 };
 const RSP = 4;
@@ -63,12 +66,12 @@ export class WasmMeaning implements Effects<E>, Control<E> {
   readonly fn: CoreFunctions;
   readonly variant: Variant;
   readonly exits: Exits;
-  /** In the big loop: TLB probes stand in the code instead of behind a call. */
-  readonly inline: boolean;
+  /** In a loop, TLB probes stand in the code instead of behind a call, and the mode is known. */
+  readonly inline: Inline | undefined;
   /** True once `jump` or `branch` has left. */
   left = false;
 
-  constructor(code: Code, fn: CoreFunctions, variant: Variant, exits: Exits, inline: boolean) {
+  constructor(code: Code, fn: CoreFunctions, variant: Variant, exits: Exits, inline?: Inline) {
     this.code = code;
     this.fn = fn;
     this.variant = variant;
@@ -294,18 +297,21 @@ export class WasmMeaning implements Effects<E>, Control<E> {
 
   // ---- Memory
 
-  /** The memory operand's linear address: (base + (index << scale) + displacement) & mask. */
+  /** The memory operand's linear address: (base + (index << scale) + displacement) & mask. An i32 in the 32-bit loop. */
   linearAddress(): E {
-    const base = load(OP.i64_load, I64, field16(REC.BASE));
-    const index = binary(
-      OP.i64_shl,
-      I64,
-      load(OP.i64_load, I64, field16(REC.INDEX)),
-      load(OP.i64_load8_u, I64, record, REC.SCALE),
+    const narrow = this.inline?.mode === 32;
+    const t = narrow ? I32 : I64;
+    const whole = narrow ? OP.i32_load : OP.i64_load;
+    const add = (a: E, b: E): E => binary(narrow ? OP.i32_add : OP.i64_add, t, a, b);
+    let sum = add(
+      load(whole, t, field16(REC.BASE)),
+      load(narrow ? OP.i32_load : OP.i64_load32_s, t, record, REC.DISPLACEMENT),
     );
-    const displacement = load(OP.i64_load32_s, I64, record, REC.DISPLACEMENT);
-    const sum = binary(OP.i64_add, I64, binary(OP.i64_add, I64, base, index), displacement);
-    return binary(OP.i64_and, I64, sum, state64(STATE.ADDRESS_MASK));
+    if (!this.inline?.based) {
+      const scale = load(narrow ? OP.i32_load8_u : OP.i64_load8_u, t, record, REC.SCALE);
+      sum = add(binary(narrow ? OP.i32_shl : OP.i64_shl, t, load(whole, t, field16(REC.INDEX)), scale), sum);
+    }
+    return this.inline ? sum : binary(OP.i64_and, I64, sum, state64(STATE.ADDRESS_MASK));
   }
 
   /** Host offset of `bytes` bytes at a linear address (which must be a local). Leaves when the access faults. */
@@ -317,7 +323,7 @@ export class WasmMeaning implements Effects<E>, Control<E> {
     const kindAndSize = fromRecord ? binary(OP.i32_or, I32, i32(kind | bytes), field8(REC.SEGMENT)) : i32(kind | bytes);
     const faulted = (): void => code.if(binary(OP.i32_eq, I32, get(I32, host), i32(-1)), () => this.exits.fault(code));
     if (!this.inline) {
-      code.set(host, call(I32, write ? this.fn.translateWrite : this.fn.translateRead, address, kindAndSize));
+      code.set(host, call(I32, write ? this.fn.translateWrite : this.fn.translateRead, extend(address), kindAndSize));
       faulted();
       return get(I32, host);
     }
@@ -327,18 +333,20 @@ export class WasmMeaning implements Effects<E>, Control<E> {
         OP.i32_add,
         I32,
         binary(OP.i32_and, I32, binary(OP.i32_shr_u, I32, low, i32(8)), i32(0x3ff0)),
-        state32(STATE.TLB),
+        this.inline.tlb,
       ),
     );
     const offset = write ? TLB_BYTES : 0;
-    const last = bytes > 1 ? binary(OP.i64_add, I64, address, i64(bytes - 1)) : address;
-    const page = binary(OP.i64_and, I64, last, i64(-4096));
+    const narrow = address.t === I32;
+    const number = narrow ? i32 : i64;
+    const last = bytes > 1 ? binary(narrow ? OP.i32_add : OP.i64_add, address.t, address, number(bytes - 1)) : address;
+    const page = extend(binary(narrow ? OP.i32_and : OP.i64_and, address.t, last, number(-4096)));
     code.if(
       binary(OP.i64_eq, I32, load(OP.i64_load, I64, entry, offset), page),
       () => code.set(host, binary(OP.i32_add, I32, low, load(OP.i32_load, I32, entry, offset + 8))),
       () => {
         setState32(code, STATE.CURRENT, record);
-        code.set(host, call(I32, this.fn.miss, address, kindAndSize));
+        code.set(host, call(I32, this.fn.miss, extend(address), kindAndSize));
         faulted();
       },
     );
@@ -360,14 +368,17 @@ export class WasmMeaning implements Effects<E>, Control<E> {
 
   effectiveAddress(): E {
     const address = this.linearAddress();
-    return this.wide ? address : this.cut(wrap(address));
+    return this.wide ? extend(address) : this.cut(wrap(address));
   }
 
   // ---- Control
 
   nextRip(): E {
+    if (this.inline?.mode === 32 && !this.wide) {
+      return binary(OP.i32_add, I32, state32(STATE.PAGE_BASE), nextOffset());
+    }
     const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(nextOffset()));
-    const masked = binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK));
+    const masked = this.inline?.mode === 64 ? rip : binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK));
     return this.wide ? masked : wrap(masked);
   }
   jump(target: E): void {
@@ -380,36 +391,51 @@ export class WasmMeaning implements Effects<E>, Control<E> {
     this.exits.branch(this.code, always ? undefined : condition);
   }
 
-  private get stackMask(): E | undefined {
-    return this.variant.stack === 32 ? i64(0xffff_ffffn) : undefined;
+  /** The stack pointer (or another register used as one) at the stack's width, moved by some bytes. */
+  private stackAt(register: number, bytes = 0): E {
+    const narrow = this.variant.stack === 32;
+    const t = narrow ? I32 : I64;
+    const value = load(narrow ? OP.i32_load : OP.i64_load, t, this.slot(register));
+    if (bytes === 0) return this.code.let(value);
+    return this.code.let(binary(narrow ? OP.i32_add : OP.i64_add, t, value, narrow ? i32(bytes) : i64(bytes)));
   }
-  private stackAddress(value: E): E {
-    return this.stackMask ? binary(OP.i64_and, I64, value, this.stackMask) : value;
+  private moveStack(to: E, bytes = 0): void {
+    const narrow = to.t === I32;
+    const sum = bytes === 0 ? to : binary(narrow ? OP.i32_add : OP.i64_add, to.t, to, narrow ? i32(bytes) : i64(bytes));
+    this.code.store(OP.i64_store, this.slot(RSP), extend(sum));
   }
   push(value: E): void {
     const { code } = this;
     const bytes = this.width / 8;
     const v = code.let(value);
-    const rsp = load(OP.i64_load, I64, this.slot(RSP));
-    const address = code.let(this.stackAddress(binary(OP.i64_sub, I64, rsp, i64(bytes))));
+    const address = this.stackAt(RSP, -bytes);
     const host = this.translate(address, bytes, SLOW.STORE | SLOW.STACK);
     this.storeHost(host, this.width, v);
-    code.store(OP.i64_store, this.slot(RSP), address);
+    this.moveStack(address);
+  }
+  private readStack(register: number): { address: E; value: E } {
+    const address = this.stackAt(register);
+    const host = this.translate(address, this.width / 8, SLOW.READ | SLOW.STACK);
+    return { address, value: this.code.let(this.loadHost(host, this.width)) };
   }
   pop(): E {
-    const { code } = this;
-    const bytes = this.width / 8;
-    const address = code.let(this.stackAddress(load(OP.i64_load, I64, this.slot(RSP))));
-    const host = this.translate(address, bytes, SLOW.READ | SLOW.STACK);
-    const value = code.let(this.loadHost(host, this.width));
-    code.store(OP.i64_store, this.slot(RSP), this.stackAddress(binary(OP.i64_add, I64, address, i64(bytes))));
+    const { address, value } = this.readStack(RSP);
+    this.moveStack(address, this.width / 8);
     return value;
   }
   stackTop(): E {
-    const { code } = this;
-    const address = code.let(this.stackAddress(load(OP.i64_load, I64, this.slot(RSP))));
-    const host = this.translate(address, this.width / 8, SLOW.READ | SLOW.STACK);
-    return code.let(this.loadHost(host, this.width));
+    return this.readStack(RSP).value;
+  }
+  adjustStack(bytes: E): void {
+    const rsp = this.stackAt(RSP);
+    const narrow = rsp.t === I32;
+    const step = narrow ? wrap(bytes) : extend(bytes);
+    this.moveStack(binary(narrow ? OP.i32_add : OP.i64_add, rsp.t, rsp, step));
+  }
+  leave(): void {
+    const { address, value } = this.readStack(RBP);
+    this.moveStack(address, this.width / 8);
+    this.setReg(RBP, value);
   }
   checkTarget(target: E): void {
     if (!this.wide) return; // outside 64-bit code a limit below 4 GiB runs checked, one instruction at a time
@@ -420,20 +446,6 @@ export class WasmMeaning implements Effects<E>, Control<E> {
       setState32(this.code, STATE.CURRENT, record);
       this.exits.fault(this.code);
     });
-  }
-  adjustStack(bytes: E): void {
-    const rsp = load(OP.i64_load, I64, this.slot(RSP));
-    const sum = binary(OP.i64_add, I64, rsp, extend(bytes));
-    this.code.store(OP.i64_store, this.slot(RSP), this.stackAddress(sum));
-  }
-  leave(): void {
-    const { code } = this;
-    const bytes = this.width / 8;
-    const address = code.let(this.stackAddress(load(OP.i64_load, I64, this.slot(RBP))));
-    const host = this.translate(address, bytes, SLOW.READ | SLOW.STACK);
-    const value = code.let(this.loadHost(host, this.width));
-    code.store(OP.i64_store, this.slot(RSP), this.stackAddress(binary(OP.i64_add, I64, address, i64(bytes))));
-    this.setReg(RBP, value);
   }
 
   private counter(): E {
