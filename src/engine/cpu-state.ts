@@ -85,7 +85,7 @@ export class CpuState {
   set cpl(value: number) {
     this.view.setInt32(STATE.CPL, value, true);
   }
-  /** 1 while STI or MOV SS shadows the next instruction. The run loop clears it. */
+  /** Whether STI or MOV SS shadows the next instruction (SHADOW). The run loop clears it. */
   get shadow(): number {
     return this.view.getInt32(STATE.SHADOW, true);
   }

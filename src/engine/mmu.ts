@@ -47,7 +47,13 @@ export interface MmuCore {
   physicalWritten(gpa: number, length: number): void;
   /** True when the frame at this guest-physical page address holds decoded code. */
   hasCode(gpaPage: number): boolean;
+  /** Asked when an access is about to be handed out: true when the instruction must first leave its block and then run
+   * alone, because it reaches a device (which may move the next event) or has changed its own block's code. */
+  mustRunAlone?(device: boolean): boolean;
 }
+
+/** Left as FAULT_VECTOR when it must: no exception; nothing is committed, the instruction begins again. */
+export const AGAIN = -2;
 
 /** Entries remembered for a quick flush; with more than these, the tables are wiped whole. */
 const REMEMBERED = 768;
@@ -130,7 +136,7 @@ export class Mmu {
       const gpa = this.#knownCodeStore(addressLow, addressHigh, user);
       if (gpa >= 0) {
         this.#core.physicalWritten(gpa, size);
-        return RAM + gpa;
+        return this.#handOut(RAM + gpa);
       }
     }
 
@@ -142,7 +148,7 @@ export class Mmu {
     if (!tagged) this.#matchBreakpoints(addressLow, addressHigh, size, write);
     if (first < this.#ramSize) {
       if (write) this.#tellCode(first, size);
-      return RAM + first;
+      return this.#handOut(RAM + first);
     }
     return this.#bounce(first, size, 0, size, sizeAndKind);
   }
@@ -188,14 +194,23 @@ export class Mmu {
     return (i32[(STATE.SEG + SEG.CS * SEG_BYTES + SEG_ATTRIBUTES) >> 2] & 0x2000) !== 0; // CS.L
   }
 
+  /** The answer to an access, unless its instruction must run alone. */
+  #handOut(at: number, device = false): number {
+    return this.#core.mustRunAlone?.(device) ? this.#walk.fault(AGAIN, 0) : at;
+  }
+
   #bounce(first: number, firstLength: number, second: number, size: number, sizeAndKind: number): number {
     const write = (sizeAndKind & SLOW.WRITE) !== 0;
+    const splits = firstLength < size;
+    if (write && first < this.#ramSize) this.#tellCode(first, firstLength);
+    if (write && splits && second < this.#ramSize) this.#tellCode(second, size - firstLength);
+    const device = first >= this.#ramSize || (splits && second >= this.#ramSize);
+    if (this.#handOut(BOUNCE, device) === FAULT) return FAULT;
     const at = write ? BOUNCE : READ_BOUNCE;
     // Gathering RAM has no effect that a guest could see; a device is only read when the instruction does read it.
     const reads = (sizeAndKind & STORE_ONLY) === 0;
     if (reads || first < this.#ramSize) this.#gather(first, at, firstLength);
-    if (firstLength < size && (reads || second < this.#ramSize))
-      this.#gather(second, at + firstLength, size - firstLength);
+    if (splits && (reads || second < this.#ramSize)) this.#gather(second, at + firstLength, size - firstLength);
     if (!write) return at;
     this.#pendingSize = size;
     this.#pendingFirst = first;
@@ -232,7 +247,6 @@ export class Mmu {
   #scatter(gpa: number, from: number, length: number): void {
     const bytes = this.#bytes;
     if (gpa < this.#ramSize) {
-      this.#tellCode(gpa, length);
       for (let i = 0; i < length; i++) bytes[RAM + gpa + i] = bytes[from + i];
       return;
     }

@@ -33,13 +33,14 @@ export const BLOCK = {
   LENGTH: 16, // i32: bytes of code it was decoded from
   RECORDS: 20, // i32: number of records
   VALID: 24, // i32: 0 once invalidated
+  REPEATS: 28, // i32: 1 when its only instruction is a string instruction with REP
 } as const;
 
 /** Handlers that are no instruction; those of instructions are numbered behind them. */
 export const SPECIAL = {
   END: 0, // the block ends; its link is what follows
   HELPER: 1, // TypeScript runs the instruction
-  RESYNC: 2, // the block was dropped while it ran, or a breakpoint lies here
+  RESYNC: 2, // a breakpoint lies here
   SEGMENT: 3, // LINEAR := ((base + index + displacement) & IMMEDIATE) + the base at A, unchecked
   BITS: 4, // LINEAR := the address plus the bytes that the bit offset at B goes beyond the operand
   CHECKED: 5, // LINEAR by TypeScript, with limit and type checks
@@ -51,5 +52,5 @@ export const STATUS = {
   FAULT: 1, // the instruction at CURRENT faulted; FAULT_* say how; nothing of it is committed
   JUMP: 2, // RIP is set, and no block is known there
   HELPER: 3, // the instruction at CURRENT is TypeScript's
-  RESYNC: 4, // a store changed code of the running block; RIP is set
+  RESYNC: 4, // the place of a breakpoint; RIP is set
 } as const;

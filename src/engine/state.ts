@@ -33,9 +33,8 @@ export const STATE = {
   EXIT: 0x124, // i32: why code returned
   CS_BASE: 0x128, // linear base of CS where it is not 0 (copy of SEG[CS].base)
   LINK: 0x130, // i32: address of the i32 field to patch when a link was missing
-  RESYNC: 0x134, // i32: set when a store changed code of the running block
   CPL: 0x138, // i32
-  SHADOW: 0x13c, // i32: 1 while STI or MOV SS holds interrupts off for one instruction
+  SHADOW: 0x13c, // i32: one of SHADOW below
   GDTR_BASE: 0x140,
   GDTR_LIMIT: 0x148, // i32
   IDTR_LIMIT: 0x14c, // i32
@@ -72,6 +71,9 @@ export const STATE = {
 export const TRAIL_INDEX = 0x664; // i32: number of entries written
 export const TRAIL = 0x800;
 export const TRAIL_ENTRIES = 256;
+
+/** What holds interrupts off for one instruction. After a load of SS, debug traps wait as well. */
+export const SHADOW = { NONE: 0, STI: 1, STACK: 2 } as const;
 
 /** One cached segment: selector u16 +0, attributes u32 +4 (descriptor bits 40-55, see VcpuState), limit u32 +8
  * (scaled), base i64 +16. */

@@ -20,7 +20,7 @@ import {
 import { nullSegment, type Segment } from '../../x86/vcpu-state.ts';
 import { isCanonical } from '../access.ts';
 import { ACCESS, type CpuCore, GuestFault, type HelperInsn } from '../core.ts';
-import { SEG } from '../state.ts';
+import { SEG, SHADOW } from '../state.ts';
 import { currentStackMask, peek, push, RSP, setStackPointer, U32, U64 } from './stack.ts';
 
 /** A descriptor and where it lies, so that its accessed or busy bit can be set. */
@@ -168,7 +168,7 @@ function mov_to_sreg(core: CpuCore, insn: HelperInsn): void {
   const segment = insn.reg & 7;
   if (segment === SEG.CS || segment > SEG.GS) throw new GuestFault(VECTOR.UD);
   loadSegment(core, segment, readWord(core, insn));
-  if (segment === SEG.SS) core.state.shadow = 1;
+  if (segment === SEG.SS) core.state.shadow = SHADOW.STACK;
 }
 
 function mov_from_sreg(core: CpuCore, insn: HelperInsn): void {
@@ -195,7 +195,7 @@ function pop_sreg(core: CpuCore, insn: HelperInsn): void {
   const next = (state.gpr(RSP) & mask) + BigInt(insn.operandSize);
   loadSegment(core, segment, selector);
   setStackPointer(state, next, mask);
-  if (segment === SEG.SS) state.shadow = 1;
+  if (segment === SEG.SS) state.shadow = SHADOW.STACK;
 }
 
 const loadFar =

@@ -116,7 +116,7 @@ describe('MOV', () => {
     segmentHelpers.mov_to_sreg(w.core, insn({ reg: DS, rm: 0 }));
     expect(w.core.state.shadow).toBe(0);
     segmentHelpers.mov_to_sreg(w.core, insn({ reg: SS, rm: 0 }));
-    expect(w.core.state.shadow).toBe(1);
+    expect(w.core.state.shadow).toBe(2);
   });
 
   test.each([CS, 6, 7])('to segment register %i is undefined', (reg) => {
@@ -174,7 +174,7 @@ describe('PUSH and POP', () => {
     segmentHelpers.pop_sreg(w.core, insn({ opcode }));
     expect(w.core.state.selector(segment)).toBe(S.data);
     expect(w.core.state.gpr(4)).toBe(sp + 4n);
-    expect(w.core.state.shadow).toBe(segment === SS ? 1 : 0);
+    expect(w.core.state.shadow).toBe(segment === SS ? 2 : 0);
   });
 
   test('POP SS to a 16-bit stack moves ESP by the old stack', () => {
