@@ -21,7 +21,7 @@ export type Row = {
    * instead of 32 in 64-bit mode; n (near branches) is z, and only 64 in 64-bit mode. */
   widths?: 'v' | 'y' | 'z' | 'd' | 'n';
   setup?: SetupName;
-  /** The CPUID feature without which it is undefined or something else. */
+  /** The CPUID feature (as Linux names it) without which it is undefined or something else. */
   feature?: string;
   /** It makes several accesses or checks, and which fault comes first (or what was written before it) is the
    * processor's affair: when it faults, only that it does and that no register changed is compared; or not even that,
@@ -227,7 +227,7 @@ const ARITHMETIC: Row[] = [
   { name: 'bsf', code: '0f bc', args: 'Gv,Ev', setup: 'sparse' },
   { name: 'bsr', code: '0f bd', args: 'Gv,Ev', setup: 'sparse' },
   { name: 'tzcnt', code: '0f bc', args: 'Gv,Ev', prefix: 0xf3, setup: 'sparse', feature: 'bmi1' },
-  { name: 'lzcnt', code: '0f bd', args: 'Gv,Ev', prefix: 0xf3, setup: 'sparse', feature: 'lzcnt' },
+  { name: 'lzcnt', code: '0f bd', args: 'Gv,Ev', prefix: 0xf3, setup: 'sparse', feature: 'abm' },
   { name: 'popcnt', code: '0f b8', args: 'Gv,Ev', prefix: 0xf3, feature: 'popcnt' },
   { name: 'daa', code: '27', mode: 32 },
   { name: 'das', code: '2f', mode: 32 },

@@ -10,6 +10,25 @@ import { fileURLToPath } from 'node:url';
 import { LDT, PAGES } from './sandbox.ts';
 import type { Outcome, Recorded } from './vectors.ts';
 
+let built: string | undefined;
+
+/** The folder with the harness, compiled once for this process; `removeHarness` ends it. */
+function harness(): string {
+  if (built === undefined) {
+    const folder = mkdtempSync(join(tmpdir(), 'zeropage-oracle-'));
+    const source = fileURLToPath(new URL('harness.c', import.meta.url));
+    const flags = ['-O1', '-Wall', '-Wextra', '-Werror', '-fno-stack-protector', '-Wl,-z,now'];
+    execFileSync('gcc', [...flags, '-o', join(folder, 'harness'), source], { stdio: 'pipe' });
+    built = folder;
+  }
+  return built;
+}
+
+export function removeHarness(): void {
+  if (built !== undefined) rmSync(built, { recursive: true, force: true });
+  built = undefined;
+}
+
 /** Why the harness cannot run here, or undefined when it can. */
 export function noOracleHere(): string | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'the host is not x86-64 Linux';
@@ -18,23 +37,29 @@ export function noOracleHere(): string | undefined {
   } catch {
     return 'gcc is not installed';
   }
+  try {
+    runNatively([], 'instructions');
+  } catch (error) {
+    const said = (error as { stderr?: Buffer }).stderr?.toString().trim();
+    return `the harness does not run on this host: ${said || error}`;
+  }
   return undefined;
+}
+
+/** Whose processor this is, and what it has, as Linux names it. */
+export function hostCpu(): { vendor: string; features: Set<string> } {
+  const text = readFileSync('/proc/cpuinfo', 'utf8');
+  const field = (name: string): string => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(text)?.[1] ?? '';
+  return { vendor: field('vendor_id'), features: new Set(field('flags').split(' ')) };
 }
 
 /** Runs the cases on this machine's CPU: single instructions, or programs, which always end in an exception. */
 export function runNatively(cases: readonly Recorded[], what: 'instructions' | 'programs'): Outcome[] {
-  const folder = mkdtempSync(join(tmpdir(), 'zeropage-oracle-'));
-  try {
-    const harness = join(folder, 'harness');
-    const source = fileURLToPath(new URL('harness.c', import.meta.url));
-    const flags = ['-O1', '-Wall', '-Wextra', '-Werror', '-fno-stack-protector', '-Wl,-z,now'];
-    execFileSync('gcc', [...flags, '-o', harness, source], { stdio: ['ignore', 'inherit', 'inherit'] });
-    writeFileSync(join(folder, 'in'), inputOf(cases));
-    execFileSync(harness, [join(folder, 'in'), join(folder, 'out')], { stdio: ['ignore', 'inherit', 'inherit'] });
-    return outcomesOf(readFileSync(join(folder, 'out')), cases, what);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const folder = harness();
+  const [from, to] = [join(folder, 'in'), join(folder, 'out')];
+  writeFileSync(from, inputOf(cases));
+  execFileSync(join(folder, 'harness'), [from, to], { stdio: 'pipe' });
+  return outcomesOf(readFileSync(to), cases, what);
 }
 
 /** PROT_READ, PROT_WRITE and PROT_EXEC of each kind of page. */

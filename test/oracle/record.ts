@@ -6,7 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { formsOf } from './forms.ts';
-import { noOracleHere, runNatively } from './native.ts';
+import { noOracleHere, removeHarness, runNatively } from './native.ts';
 import { sequencesOf } from './sequences.ts';
 import { blockOf } from './states.ts';
 import { LOOSELY, NOT_TRIED, UNDEFINED } from './undefined.ts';
@@ -40,8 +40,9 @@ function record(name: FileName, blocks: Block[], what: 'instructions' | 'program
   console.log(`${name}: ${blocks.length} blocks, ${outcomes.length} states, ${file.length} bytes`);
 }
 
-const reason = noOracleHere();
-if (process.argv.includes('--undefined')) printUndefined();
+const isPrinting = process.argv.includes('--undefined');
+const reason = isPrinting ? undefined : noOracleHere();
+if (isPrinting) printUndefined();
 else if (reason) {
   console.error(`cannot record: ${reason}`);
   process.exitCode = 1;
@@ -51,3 +52,4 @@ else if (reason) {
     record(`sequences-${mode}`, [{ id: 'sequences', cases: sequencesOf(mode) }], 'programs');
   }
 }
+removeHarness();

@@ -4,10 +4,10 @@
  * These programs (arithmetic, memory, branches over code, counted loops, calls, strings) end in HLT or in a fault in the
  * midst of it, and every register, flag and byte must be as on the host then. A flag that the manual leaves undefined is
  * never read before it is defined again: the generator follows which flags may be undefined on any way to a place.
- * May not: be changed without recording again.   Next: test/oracle/native.ts. */
+ * One class, since what may come next depends on what was put before. May not: be changed without recording again.   Next: test/oracle/native.ts. */
+import { bytesOf } from './bytes.ts';
 import { Random } from './random.ts';
 import * as box from './sandbox.ts';
-import { bytesOf } from './states.ts';
 import type { Recorded } from './vectors.ts';
 
 export type Sequence = Recorded & {

@@ -3,8 +3,9 @@
  * `before` runs when registers are random and the operand in ModRM is not chosen yet: a register that must keep its value
  * is pinned there. `after` runs when the operand's place is known. May not: decide what an instruction does; the host
  * does that.   Next: test/oracle/native.ts, which asks the host. */
+import { bytesOf } from './bytes.ts';
 import * as box from './sandbox.ts';
-import { type Builder, bytesOf } from './states.ts';
+import type { Builder } from './states.ts';
 
 export type Setup = {
   /** Bytes of the memory operand where the operand code does not say. */

@@ -3,10 +3,12 @@
  * A case is an instruction (prefixes, registers, addressing and immediates chosen at random) and the state in which it
  * runs. An address is made backwards: first where the operand shall lie (mostly in the writable pages, often across
  * their ends, now and then on the read-only page, in a hole or nowhere), then the registers that lead there.
- * In 32-bit code the segments are chosen too, and the offset may sit on a limit. May not: know what an instruction does.
+ * In 32-bit code the segments are chosen too, and the offset may sit on a limit. One class, since each choice leans on
+ * the ones before it: segments, registers, prefixes, operand, place. May not: know what an instruction does.
  * Next: test/oracle/setups.ts, what single families need beyond that. */
 import type { Segment } from '../../src/x86/vcpu-state.ts';
 import type { CpuStart } from '../engine/cpu-driver.ts';
+import { bytesOf } from './bytes.ts';
 import { type Form, STATES } from './forms.ts';
 import { Random } from './random.ts';
 import * as box from './sandbox.ts';
@@ -39,7 +41,6 @@ const OVERRIDES = { es: 0x26, cs: 0x2e, ss: 0x36, ds: 0x3e, fs: 0x64, gs: 0x65 }
 type Name = keyof typeof OVERRIDES;
 const NAMES = Object.keys(OVERRIDES) as Name[];
 
-const RAX = 0;
 const RSP = 4;
 /** The segments that a data segment register can hold, as indices of the LDT. */
 const LOADABLE = [1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 15, 16, 18, 19, 20];
@@ -496,11 +497,3 @@ export class Builder {
     return { form: this.form, index: this.index, bytes, at, start, undefinedFlags: undefinedMask };
   }
 }
-
-export function bytesOf(value: bigint, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let i = 0; i < length; i++) bytes[i] = Number((value >> BigInt(8 * i)) & 0xffn);
-  return bytes;
-}
-
-export { RAX, RSP };
