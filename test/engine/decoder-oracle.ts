@@ -2,8 +2,8 @@
  *
  * Where the two write a name differently, NAMES says how; it is the only place that does. The features of the decoder
  * under test are all shown, so that every row is compared, built or not. */
-import { Decoder as Iced, Instruction, Mnemonic } from 'iced-x86';
-import { type Decoded, type DecodeResult, Decoder } from '../../src/engine/decoder.ts';
+import { Decoder as Iced, Instruction, Mnemonic, OpKind, Register } from 'iced-x86';
+import { type Decoded, type DecodeResult, Decoder, NONE, RIP_BASE } from '../../src/engine/decoder.ts';
 import { SIZED_NAMES } from '../../src/x86/isa/multiply.ts';
 
 export type CodeSize = 16 | 32 | 64;
@@ -128,6 +128,61 @@ export class Oracle {
       : 'different';
   }
 
+  /** The form that `next` found, or NONE. */
+  get formIndex(): number {
+    return this.result === 'ok' ? this.ours.insn.formIndex : NONE;
+  }
+
+  /** What differs in the memory operand, immediates and displacements of an instruction that both decoded. */
+  operandDifference(): string | undefined {
+    if (this.result !== 'ok' || this.mnemonic === 0) return undefined;
+    const { insn } = this;
+    const d = this.ours.insn;
+    const compare: [what: string, iced: number | bigint, ours: number | bigint][] = [];
+    const immediate = (BigInt(d.immediateHigh) << 32n) | BigInt(d.immediateLow >>> 0);
+    for (let i = 0; i < insn.opCount; i++) {
+      const kind = insn.opKind(i);
+      const bits = IMMEDIATE_BITS[kind];
+      const implied = d.form.operands.endsWith(',1');
+      if (bits !== undefined && !implied)
+        compare.push(['immediate', cut(insn.immediate(i), bits), cut(immediate, bits)]);
+      else if (kind === OpKind.Immediate8_2nd) compare.push(['second immediate', insn.immediate8_2nd, d.immediate2]);
+      else if (kind === OpKind.FarBranch16 || kind === OpKind.FarBranch32) {
+        const far = kind === OpKind.FarBranch16 ? insn.farBranch16 : insn.farBranch32;
+        const mask = kind === OpKind.FarBranch16 ? 16 : 32;
+        compare.push(
+          ['far offset', BigInt(far), cut(immediate, mask)],
+          ['far selector', insn.farBranchSelector, d.immediate2],
+        );
+      } else if (kind >= OpKind.NearBranch16 && kind <= OpKind.NearBranch64) {
+        const width = 16 << (kind - OpKind.NearBranch16);
+        compare.push(['branch', cut(insn.nearBranchTarget - insn.nextIP, width), cut(immediate, width)]);
+      } else if (kind === OpKind.Memory) {
+        if (d.form.operands.includes('O')) {
+          compare.push(['absolute address', insn.memoryDisplacementU64, cut(immediate, d.addressSize)]);
+        } else if (d.isMemory) {
+          const relative = d.base === RIP_BASE;
+          compare.push(['base', numberOf(insn.memoryBase, d.addressSize), d.base]);
+          compare.push(['index', numberOf(insn.memoryIndex, d.addressSize), d.index]);
+          if (d.index !== NONE) compare.push(['scale', insn.memoryIndexScale, 1 << d.scale]);
+          const from = relative ? insn.nextIP : 0n;
+          compare.push([
+            'displacement',
+            cut(insn.memoryDisplacement - from, d.addressSize),
+            cut(BigInt(d.displacement), d.addressSize),
+          ]);
+          // iced prints the overrides that 64-bit code ignores.
+          if (insn.segmentPrefix === 0 || d.override !== NONE)
+            compare.push(['segment', insn.memorySegment - Register.ES, d.segment]);
+        }
+      }
+    }
+    const wrong = compare.filter(([, iced, ours]) => iced !== ours);
+    return wrong.length === 0
+      ? undefined
+      : wrong.map(([what, iced, ours]) => `${what} ${iced}, ours ${ours}`).join('; ');
+  }
+
   jumpTo(at: number): void {
     this.iced.position = at;
   }
@@ -152,4 +207,24 @@ export class Oracle {
     this.iced.free();
     this.insn.free();
   }
+}
+
+const cut = (value: bigint, bits: number): bigint => BigInt.asUintN(bits, value);
+
+const IMMEDIATE_BITS: Record<number, number> = {
+  [OpKind.Immediate8]: 8,
+  [OpKind.Immediate16]: 16,
+  [OpKind.Immediate32]: 32,
+  [OpKind.Immediate64]: 64,
+  [OpKind.Immediate8to16]: 16,
+  [OpKind.Immediate8to32]: 32,
+  [OpKind.Immediate8to64]: 64,
+  [OpKind.Immediate32to64]: 64,
+};
+
+/** Our number of an address register of iced's. */
+function numberOf(register: number, addressSize: CodeSize): number {
+  if (register === Register.None) return NONE;
+  if (register === Register.RIP || register === Register.EIP) return RIP_BASE;
+  return register - { 16: Register.AX, 32: Register.EAX, 64: Register.RAX }[addressSize];
 }
