@@ -311,7 +311,9 @@ export function evaluate(core: CpuCore, insn: HelperRecord): boolean {
   }
   if (outcome.second !== undefined) places[1].write?.(outcome.second);
   const writesFirst = op.access?.[0] !== undefined && /w/.test(op.access[0]);
-  if (outcome.result !== undefined && writesFirst) places[0].write?.(outcome.result);
+  // Not writing at all keeps the upper half of a 32-bit register; memory is written in any case.
+  const isKept = outcome.resultWhen === 0n && variant.operands[0].kind === 'R';
+  if (outcome.result !== undefined && writesFirst && !isKept) places[0].write?.(outcome.result);
   applyFlags(e, op.writes ?? '', outcome);
 
   let again = false;
