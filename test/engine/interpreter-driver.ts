@@ -63,12 +63,18 @@ export class InterpreterDriver implements CpuDriver {
     }
     this.#ram.setBigUint64(AT.TSS + 4, STACK_TOP, true);
     this.#ram.setUint16(AT.TSS + 102, 0xffff, true);
-    for (let at = 0; at < FREE; at += 0x1000) this.#map(KERNEL + BigInt(at), at, 0x3n);
-    for (const { at, bytes, access } of world.pages) {
+    // Frames first, tables later: a range of linear addresses is then a range of RAM.
+    for (const { at, bytes } of world.pages) {
       for (let i = 0; i < bytes.length; i += 0x1000) {
         const physical = this.#page();
         this.#bytes.set(bytes.subarray(i, i + 0x1000), physical);
         this.#physical.set(at + i, physical);
+      }
+    }
+    for (let at = 0; at < FREE; at += 0x1000) this.#map(KERNEL + BigInt(at), at, 0x3n);
+    for (const { at, bytes, access } of world.pages) {
+      for (let i = 0; i < bytes.length; i += 0x1000) {
+        const physical = this.#physical.get(at + i) as number;
         const flags = 0x65n | (access === 'rw' ? 2n : 0n) | (access === 'rx' ? 0n : 1n << 63n);
         this.#map(BigInt(at + i), physical, flags);
       }
@@ -220,17 +226,7 @@ export class InterpreterDriver implements CpuDriver {
   memory(at: number, length: number): Uint8Array {
     const first = this.#physical.get(at & ~0xfff);
     if (first === undefined) throw new Error(`no page at ${at.toString(16)}`);
-    // Pages of one range were handed out one after the other, with page tables between them only at their start.
-    const parts = Array.from({ length: Math.ceil(length / 0x1000) }, (_, i) =>
-      this.#physical.get((at & ~0xfff) + i * 0x1000),
-    );
-    if (parts.every((p, i) => p === first + i * 0x1000)) {
-      return this.#bytes.subarray(first + (at & 0xfff), first + (at & 0xfff) + length);
-    }
-    return Uint8Array.from({ length }, (_, i) => {
-      const page = this.#physical.get((at + i) & ~0xfff) ?? 0;
-      return this.#bytes[page + ((at + i) & 0xfff)];
-    });
+    return this.#bytes.subarray(first + (at & 0xfff), first + (at & 0xfff) + length);
   }
 }
 
