@@ -5,7 +5,7 @@
  * feature it belongs to, `-` is a hole. Operand codes beyond types.ts: V and P an XMM or MMX register by ModRM.reg,
  * W and Q the same, or memory, by ModRM.rm.
  * Follows: SDM Vol. 2, Appendix A.   May not: hold a row that runs.   Next: x86/isa/x87.ts. */
-import { type Form, type Operation, row } from './types.ts';
+import { type Form, hex2, type Operation, row } from './types.ts';
 
 /** Mandatory prefix as in a row's code ('' when it does not matter) and CPUID feature. */
 export type Column = readonly [prefix: '' | 'np' | 'nf' | '66' | 'f3' | 'f2', feature: string];
@@ -13,56 +13,67 @@ export type Column = readonly [prefix: '' | 'np' | 'nf' | '66' | 'f3' | 'f2', fe
 /** What the user reads behind the mnemonic, where it is not the feature's name. */
 const LABELS: Record<string, string> = { FPU: 'x87 arithmetic', SSE41: 'SSE4.1', SSE42: 'SSE4.2' };
 
-const lines = (table: string): [code: string, names: string[]][] =>
-  table
+type Line = { code: string; names: string[] };
+
+function lines(table: string): Line[] {
+  return table
     .trim()
     .split('\n')
     .map((line) => {
-      const [code, names] = line.split(':');
-      return [code.trim(), names.trim().split(/ +/)];
+      const colon = line.indexOf(':');
+      const names = line
+        .slice(colon + 1)
+        .split(' ')
+        .filter((name) => name !== '');
+      return { code: line.slice(0, colon).trim(), names };
     });
+}
 
 function unbuiltRow(code: string, operands: string, name: string, feature: string, mode?: 32 | 64): Form {
   const op: Operation = { name, unbuilt: LABELS[feature] ?? feature };
   return row(code, operands, op, mode === undefined ? { feature } : { feature, mode });
 }
 
-/** One mnemonic per column. */
+const behind = (prefix: string, code: string): string => (prefix === '' ? code : `${prefix} ${code}`);
+
+/** One mnemonic per column; `=` repeats the one before. */
 export function unbuilt(columns: readonly Column[], operands: string, table: string, mode?: 32 | 64): Form[] {
-  return lines(table).flatMap(([code, names]) =>
-    names.flatMap((name, i) =>
-      name === '-' ? [] : [unbuiltRow(`${columns[i][0]} ${code}`.trim(), operands, name, columns[i][1], mode)],
-    ),
-  );
+  const rows: Form[] = [];
+  for (const { code, names } of lines(table)) {
+    for (let i = 0; i < names.length; i++) {
+      if (names[i] === '-') continue;
+      if (names[i] === '=') names[i] = names[i - 1];
+      const [prefix, feature] = columns[i];
+      rows.push(unbuiltRow(behind(prefix, code), operands, names[i], feature, mode));
+    }
+  }
+  return rows;
 }
 
 /** One mnemonic per ModRM.reg, 0 to 7. */
 export function unbuiltByDigit([prefix, feature]: Column, operands: string, table: string): Form[] {
-  return lines(table).flatMap(([code, names]) => {
-    const [opcode, mod] = /(.*) (mem|mod3)$/.exec(code)?.slice(1) ?? [code, ''];
-    return names.flatMap((name, digit) =>
-      name === '-' ? [] : [unbuiltRow(`${prefix} ${opcode} /${digit} ${mod}`.trim(), operands, name, feature)],
-    );
-  });
+  const rows: Form[] = [];
+  for (const { code, names } of lines(table)) {
+    const mod = code.endsWith(' mem') ? ' mem' : code.endsWith(' mod3') ? ' mod3' : '';
+    const opcode = behind(prefix, code.slice(0, code.length - mod.length));
+    for (let digit = 0; digit < names.length; digit++) {
+      if (names[digit] === '-') continue;
+      rows.push(unbuiltRow(`${opcode} /${digit}${mod}`, operands, names[digit], feature));
+    }
+  }
+  return rows;
 }
 
 /** One mnemonic per whole ModRM byte with mod 3, counting up from the given one. */
 export function unbuiltByModrm([prefix, feature]: Column, table: string, mode?: 32 | 64): Form[] {
-  return lines(table).flatMap(([code, names]) => {
-    const at = code.lastIndexOf(' ');
-    const first = Number.parseInt(code.slice(at + 1), 16);
-    return names.flatMap((name, i) =>
-      name === '-'
-        ? []
-        : [
-            unbuiltRow(
-              `${prefix} ${code.slice(0, at)} mod3 ${(first + i).toString(16)}`.trim(),
-              '',
-              name,
-              feature,
-              mode,
-            ),
-          ],
-    );
-  });
+  const rows: Form[] = [];
+  for (const { code, names } of lines(table)) {
+    const opcode = behind(prefix, code.slice(0, -3));
+    const first = Number.parseInt(code.slice(-2), 16);
+    for (let i = 0; i < names.length; i++) {
+      if (names[i] === '-') continue;
+      rows.push(unbuiltRow(`${opcode} mod3 ${hex2(first + i)}`, '', names[i], feature, mode));
+    }
+  }
+  return rows;
 }
