@@ -6,6 +6,11 @@ export function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** Three digits, and no exponent however large it is. */
+export function round(value) {
+  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+}
+
 /** Calls `work` until it has run for `seconds`, and gives its median time in nanoseconds. A few calls come before, for
  * V8 to compile it. */
 export function time(work, seconds = 1) {

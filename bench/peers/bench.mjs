@@ -8,7 +8,7 @@ import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { measureStartup } from '../startup.mjs';
-import { median } from '../statistics.mjs';
+import { median, round } from '../statistics.mjs';
 import { EMULATORS, QEMU } from './emulators.mjs';
 import { idleMoment, run } from './process.mjs';
 
@@ -37,6 +37,7 @@ const MAX_FOREIGN = 0.15;
 /** A difference shorter than this is noise. */
 const LEAST_DIFFERENCE_MS = 50;
 
+process.stderr.on('error', () => {}); // nobody reads our progress: carry on
 const say = (text) => process.stderr.write(`${text}\n`);
 const { workloads } = JSON.parse(readFileSync(new URL('workloads.json', import.meta.url), 'utf8'));
 const wanted = options.only?.split(',');
@@ -164,7 +165,7 @@ async function timeImage(image, entry) {
 const line = (entry) =>
   emulators.map((name) => {
     const { ok, us, cleanPairs, pairs } = entry.emulators[name];
-    return ok ? `${name} ${us.toPrecision(3)} µs (${cleanPairs} of ${pairs} clean)` : `${name} n/a`;
+    return ok ? `${name} ${round(us)} µs (${cleanPairs} of ${pairs} clean)` : `${name} n/a`;
   });
 
 async function versions() {

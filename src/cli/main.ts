@@ -17,6 +17,7 @@ const COMMANDS: readonly { name: string; hidden?: boolean; load: () => Promise<C
   { name: 'plan', load: async () => (await import('./plan.ts')).addPlan },
   { name: 'guests', load: async () => (await import('./guests-command.ts')).addGuests },
   { name: 'paths', load: async () => (await import('./paths.ts')).addPaths },
+  { name: 'bench', load: async () => (await import('./bench.ts')).addBench },
 ];
 
 /** Runs a command line (without node and the script); the result is the exit code. */

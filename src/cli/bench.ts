@@ -1,0 +1,168 @@
+/** `bench`: how fast this is, beside others and in one run with them.
+ *
+ * `bench engine` hands the measuring to bench/peers/bench.mjs, a process of its own, and prints what comes back. All
+ * emulators take turns within the run, for figures from different hours of one machine cannot be compared.
+ * May not: assert anything about time; whoever reads the figures judges them.   Next: cli/bench-peers.ts. */
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import {
+  checkCheckout,
+  chooseEmulators,
+  chooseImages,
+  findInstalled,
+  newerThanBuilt,
+  PEERS,
+  ROOT,
+  readImages,
+} from './bench-peers.ts';
+import { judge, type Measured, reportText } from './bench-report.ts';
+import { checkWritable, writeFileWhole } from './files.ts';
+import { parseCount, UsageError } from './options.ts';
+import { FdOutput } from './output.ts';
+import { COLOURED, PLAIN } from './text-table.ts';
+
+type Options = {
+  only?: string;
+  reps?: string;
+  emulators?: string;
+  quick?: boolean;
+  checkOnly?: boolean;
+  json?: string;
+  md?: string;
+};
+
+const BENCHMARKS = [['engine', 'guest code, beside QEMU and v86 on the same images']] as const;
+
+export function addBench(program: Command): void {
+  const bench = program
+    .command('bench')
+    .description('how fast this is, beside others')
+    .usage('<benchmark> [options]')
+    .argument('[benchmark]', `one of: ${BENCHMARKS.map(([name]) => name).join(', ')}`)
+    .action((name: string | undefined) => {
+      if (name !== undefined) throw noBenchmark(name);
+      new FdOutput(1).write(listText());
+    });
+  bench
+    .command('engine')
+    .description('speed on guest images, beside QEMU and v86 in one run; needs a checkout')
+    .option('--only <workloads>', 'some of the workloads, as sieve,fib')
+    .option('--emulators <names>', `some of: ${PEERS.map(({ name }) => name).join(', ')} (default: all installed)`)
+    .option('--reps <n>', 'undisturbed pairs of runs for each figure (default: 3, with --quick 1)')
+    .option('--quick', 'a first look: short runs, once, however busy the machine is')
+    .option('--check-only', 'run every image once and compare the checksums, without timing')
+    .option('--json <file>', 'everything that was measured')
+    .option('--md <file>', 'the printed report, as Markdown')
+    .addHelpText('after', engineHelp())
+    .showHelpAfterError('(zeropage bench engine --help explains the options)')
+    .action(benchEngine);
+}
+
+function noBenchmark(name: string): UsageError {
+  return new UsageError({
+    what: `there is no benchmark ${JSON.stringify(name)}`,
+    where: `zeropage bench ${name}`,
+    why: `there is: ${BENCHMARKS.map(([known]) => known).join(', ')}`,
+    fix: 'zeropage bench lists what there is',
+  });
+}
+
+function listText(): string {
+  const lines = BENCHMARKS.map(([name, about]) => `  zeropage bench ${name}   ${about}`);
+  return `${lines.join('\n')}\n\nzeropage bench ${BENCHMARKS[0][0]} --help says what is measured and how.\n`;
+}
+
+function engineHelp(): string {
+  const width = Math.max(...PEERS.map(({ name }) => name.length));
+  return `
+Emulators, each measured if it is installed, and zeropage itself:
+${PEERS.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`).join('\n')}
+  QEMU: apt-get install qemu-system-x86.   v86: sh bench/peers/setup-v86.sh.
+
+Every image is run with n and with 3n iterations; the difference of the two times is what the iterations cost, without
+starting anything. A pair of runs is repeated until enough pairs were undisturbed by other work. At the end stand the
+project's targets: our speed as a multiple of v86's interpreter and of QEMU with -icount, in the geometric mean, and the
+time from starting the process to the tiny guest's verdict. Progress goes to standard error.
+
+  zeropage bench engine                       everything: leave the machine alone meanwhile
+  zeropage bench engine --only sieve,fib --quick
+  zeropage bench engine --check-only          do all emulators compute the same?
+
+A missed target is no failure; a wrong checksum is, and exits with 1. bench/README.md explains how to read the figures.
+`;
+}
+
+async function benchEngine(options: Options): Promise<void> {
+  checkCheckout(ROOT);
+  const all = readImages(ROOT);
+  const images = chooseImages(options.only, all);
+  const { emulators, missing } = chooseEmulators(options.emulators, findInstalled(ROOT));
+  const reps = parseCount(options.reps ?? (options.quick ? '1' : '3'), '--reps', 1, 100);
+  if (options.json) checkWritable(options.json, '--json');
+  if (options.md) checkWritable(options.md, '--md');
+
+  const remarks = new FdOutput(2);
+  const newer = newerThanBuilt(ROOT);
+  if (newer) remarks.write(`src/${newer} is newer than dist, and dist is what is measured: npm run build\n`);
+  for (const each of missing) remarks.write(`${each}\n`);
+  remarks.write(
+    `${images.length} images under ${emulators.join(', ')}${duration(options, images.length, emulators, reps)}\n`,
+  );
+
+  const measured = await measure([
+    ...['--emulators', emulators.join(','), '--reps', String(reps)],
+    ...(options.only ? ['--only', options.only.replaceAll(' ', '')] : []),
+    ...(options.quick ? ['--extra', '0', '--target', '0.3', '--quiet-wait', '0'] : []),
+    ...(options.checkOnly ? ['--check-only'] : []),
+  ]);
+  if (measured === undefined) return;
+  const terminal = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+  new FdOutput(1).write(reportText(measured, all, terminal ? COLOURED : PLAIN));
+  if (options.md) writeFileWhole(options.md, reportText(measured, all, PLAIN));
+  if (options.json) {
+    const document = { schema: 1, ...measured, targets: measured.checkOnly ? undefined : judge(measured, all) };
+    writeFileWhole(options.json, `${JSON.stringify(document, null, 2)}\n`);
+  }
+  if (measured.wrong) process.exitCode = 1;
+}
+
+/** A guess at the minutes: each figure takes its pairs of runs and one more to find the number of iterations. */
+function duration(options: Options, images: number, emulators: readonly string[], reps: number): string {
+  if (options.checkOnly) return '';
+  const seconds = (reps + 1) * (options.quick ? 1.1 : 2.6) * images * emulators.length * 0.8; // v86 skips 64-bit images
+  return `; about ${Math.max(1, Math.round(seconds / 60))} min`;
+}
+
+/** Runs the runner. Undefined when a signal ended it; the exit code says so then. */
+async function measure(args: readonly string[]): Promise<Measured | undefined> {
+  const runner = spawn(process.execPath, [join(ROOT, 'bench/peers/bench.mjs'), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let ended: NodeJS.Signals | undefined;
+  const pass = (signal: NodeJS.Signals) => {
+    ended = signal;
+    runner.kill(signal); // a terminal has sent it there too, `kill` has not; it takes the emulator along
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, pass);
+  try {
+    let text = '';
+    runner.stdout.setEncoding('utf8').on('data', (part: string) => {
+      text += part;
+    });
+    const code = await new Promise<number | null>((resolve, reject) => {
+      runner.on('error', reject);
+      runner.on('close', resolve);
+    });
+    if (ended) {
+      process.exitCode = 128 + constants.signals[ended];
+      return undefined;
+    }
+    if (text === '') throw new Error(`the benchmark's runner ended with ${code} and measured nothing`);
+    return JSON.parse(text) as Measured;
+  } finally {
+    for (const signal of signals) process.off(signal, pass);
+  }
+}
