@@ -76,6 +76,7 @@ export class Blocks {
   private readonly frames = new Map<number, Frame>();
   private helpers: HelperRecord[] = [];
   private top = FIRST_BLOCK;
+  private decoded = 0;
   /** Called when a frame gets its first block. */
   private readonly frameHasCode: (gpaPage: number) => void;
   /** Page offsets at which a block must begin with a stop. */
@@ -100,6 +101,11 @@ export class Blocks {
 
   hasCode(gpaPage: number): boolean {
     return this.frames.has(gpaPage);
+  }
+
+  /** How much has been decoded so far, for tests and measurements. */
+  get statistics(): { blocks: number; helpers: number } {
+    return { blocks: this.decoded, helpers: this.helpers.length };
   }
 
   /** Drops everything: when the space is full, when breakpoints change. Guests cannot see it. */
@@ -147,6 +153,7 @@ export class Blocks {
     const written = this.emit(address, source, base, offset, 4096, mode, limit, page);
     if (written === undefined) return undefined;
     this.top = written.top;
+    this.decoded++;
     const block: Block = { address, start: offset, end: written.end, mode, links: written.links, valid: true };
     this.note(page, block);
     return block;

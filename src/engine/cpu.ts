@@ -230,6 +230,11 @@ export class Cpu implements SystemCore {
     this.#blocks.setStops(new Set([...this.#breakpoints].map((a) => Number(a & 0xfffn))));
   }
 
+  /** Blocks decoded since the CPU was made, and TypeScript instructions remembered now. */
+  get decoding(): { blocks: number; helpers: number } {
+    return this.#blocks.statistics;
+  }
+
   /** RIPs that control went to by a computed jump or across pages, newest last. */
   recentBlocks(count: number): bigint[] {
     const index = this.#view.getInt32(TRAIL_INDEX, true) >>> 0;

@@ -48,12 +48,13 @@ export const OPEN = 0x67;
 export class BenchHost implements CpuHost {
   readonly log: string[] = [];
   pending: number | undefined;
+  portValue = 0x5a5a_5a5a;
   onPort: ((port: number) => void) | undefined;
   onMmio: ((gpa: number) => void) | undefined;
   portRead(port: number): number {
     this.onPort?.(port);
     this.log.push(`in ${port.toString(16)}`);
-    return 0x5a5a_5a5a;
+    return this.portValue;
   }
   portWrite(port: number, size: number, value: number): void {
     this.onPort?.(port);
@@ -281,12 +282,13 @@ export class Bench {
     const until = this.cpu.instructions + count;
     for (;;) {
       const exit = this.cpu.run(until);
-      if (exit.kind !== 'event') return exit;
+      const wakes = exit.kind === 'halt' && this.host.interruptPending() && (this.cpu.state.rflags & RFLAGS.IF) !== 0;
+      if (exit.kind !== 'event' && !wakes) return exit;
     }
   }
 
   /** Runs to a HLT and says which. */
-  run(limit = 1_000_000): Stop {
+  run(limit = 100_000): Stop {
     const exit = this.steps(limit);
     if (exit.kind !== 'halt') throw new Error(`ended by ${JSON.stringify(exit)} at ${this.cpu.state.rip.toString(16)}`);
     const { state } = this.cpu;
