@@ -9,7 +9,7 @@ import { median } from './statistics.mjs';
 
 /** Milliseconds: the median of so many starts of each, in turn. `verdict` is when the line has arrived here, `end` when
  * the process has ended, `node` when `node -e 0` has. */
-export async function measureStartup(starts = 10, quietWait = 10) {
+export async function measureStartup(starts = 10, quietWait = 2) {
   const boots = [];
   const nodes = [];
   for (let i = 0; i < starts; i++) {
