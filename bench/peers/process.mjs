@@ -102,7 +102,7 @@ export function run(command, { marks = {}, last, timeout = 120 } = {}) {
       }
     });
     child.stderr.on('data', (data) => {
-      errors = (errors + data).slice(-4000);
+      if (errors.length < 4000) errors += data;
     });
     const finish = () => {
       clearTimeout(timer);
@@ -127,8 +127,8 @@ export function run(command, { marks = {}, last, timeout = 120 } = {}) {
   });
 }
 
-/** The line of standard error that says most: one that names a lack, or the last that is no stack frame. */
+/** The line of standard error that says most: one that names a lack, or the first. */
 function complaint(errors) {
-  const lines = errors.split('\n').filter((line) => line.trim() && !/^\s+at /.test(line));
-  return (lines.find((line) => line.startsWith('UNSUPPORTED')) ?? lines.at(-1))?.slice(0, 200);
+  const lines = errors.split('\n').filter((line) => line.trim());
+  return (lines.find((line) => line.startsWith('UNSUPPORTED')) ?? lines[0])?.slice(0, 200);
 }
