@@ -207,6 +207,7 @@ export class Cpu implements SystemCore {
     if (state.cr3 !== undefined || state.cr0 !== undefined)
       this.#mmu.loadPdptes(Number(this.state.get64('CR3') & 0xffff_ffffn));
     this.#halted = false;
+    this.#faultsInRow = 0;
     this.modeChanged();
   }
 
@@ -414,6 +415,8 @@ export class Cpu implements SystemCore {
     }
     this.#passing = undefined;
     const before = this.#done;
+    // RF holds for one instruction; cleared here and not behind it, so that an IRET can set it for the next.
+    view.setInt32(STATE.SYS_FLAGS, view.getInt32(STATE.SYS_FLAGS, true) & ~RFLAGS.RF, true);
     state.shadow = SHADOW.NONE;
     if (shadow !== SHADOW.STACK) view.setInt32(BREAKPOINT_HITS, 0, true);
     const block = this.#find(MODE.PLAIN);
@@ -430,8 +433,7 @@ export class Cpu implements SystemCore {
     const repeats = view.getInt32(block + BLOCK.REPEATS, true) !== 0 && view.getInt32(STATE.RIP, true) === low;
     if (repeats && this.#breakpoints.size > 0) this.#passing = state.rip;
     if (this.#debugging || trap) {
-      const flags = view.getInt32(STATE.SYS_FLAGS, true);
-      view.setInt32(STATE.SYS_FLAGS, repeats ? flags | RFLAGS.RF : flags & ~RFLAGS.RF, true);
+      if (repeats) view.setInt32(STATE.SYS_FLAGS, view.getInt32(STATE.SYS_FLAGS, true) | RFLAGS.RF, true);
       // MOV SS holds debug traps off, too: what a breakpoint saw waits, a single step is lost (SDM Vol. 3, 6.8.3).
       if (state.shadow === SHADOW.STACK) return exit;
       const hits = view.getInt32(BREAKPOINT_HITS, true);

@@ -40,7 +40,7 @@ export const AT = {
   CODE: 0x10_0000,
   DATA: 0x20_0000,
 } as const;
-export const SELECTOR = { code: 0x10, data: 0x18, code32: 0x20, code3: 0x2b, data3: 0x33, tss: 0x40, code3of32: 0x53 };
+export const SELECTOR = { code: 0x10, data: 0x18, data3: 0x23, code3: 0x2b, code32: 0x30, tss: 0x40, code3of32: 0x53 };
 const WITH_ERROR_CODE = new Set([8, 10, 11, 12, 13, 14, 17]);
 /** A page-table entry that lets everything happen, A and D set. */
 export const OPEN = 0x67;

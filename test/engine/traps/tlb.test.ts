@@ -285,7 +285,7 @@ inEveryForm('a translation', (form) => {
       hex(
         '8b 03', // mov eax, [rbx]
         '89 03', // mov [rbx], eax
-        '6a 33', // push 0x33
+        '6a 23', // push 0x23
         '68 00 00 06 00', // push 0x60000
         '6a 02', // push 2
         '6a 2b', // push 0x2b
@@ -308,7 +308,7 @@ inEveryForm('a translation', (form) => {
     const store = new Bench(form).code(
       hex(
         '89 03', // mov [rbx], eax
-        '6a 33', // push 0x33
+        '6a 23', // push 0x23
         '68 00 00 06 00', // push 0x60000
         '6a 02', // push 2
         '6a 2b', // push 0x2b
