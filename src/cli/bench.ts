@@ -33,7 +33,7 @@ type Options = {
   md?: string;
 };
 
-const BENCHMARKS = [['engine', 'guest code, beside QEMU and v86 on the same images']] as const;
+const BENCHMARKS = [['engine', 'guest code, beside QEMU and v86 on the same images; needs a checkout']] as const;
 
 export function addBench(program: Command): void {
   const bench = program
