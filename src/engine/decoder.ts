@@ -27,6 +27,7 @@ type Candidate = {
   digit: number; // ModRM.reg, or NONE
   mod: 'mem' | 'mod3' | '';
   rm: number; // whole ModRM byte, or NONE
+  w: number; // REX.W as it stands in REX: 0 or 8, or NONE
   /** Operands that are read from bytes behind ModRM. */
   tail: readonly string[];
   /** mov to and from control registers: the operand is a register whatever ModRM.mod says. */
@@ -109,6 +110,7 @@ export class Decoder {
     let has67 = false;
     let rex = 0;
     let byte = 0;
+    d.length = MAX_LENGTH; // of an instruction that is too long
     d.rep = 0;
     d.lock = false;
     d.override = NONE;
@@ -196,7 +198,7 @@ export class Decoder {
       modrm = bytes[pos++];
     }
     const mod = modrm >> 6;
-    const candidate = choose(candidates, has66, d.rep, modrm, mod);
+    const candidate = choose(candidates, has66, d.rep, rex, modrm, mod);
     if (candidate === undefined) {
       if (vexMap !== NONE) return this.unknownVex(bytes, at, pos - 1, limit, short, vexMap, codeSize, has67);
       d.length = pos - at;
@@ -368,6 +370,7 @@ function choose(
   candidates: readonly Candidate[],
   has66: boolean,
   rep: 0 | 2 | 3,
+  rex: number,
   modrm: number,
   mod: number,
 ): Candidate | undefined {
@@ -379,6 +382,7 @@ function choose(
     } else if (c.prefix === NO_REP) {
       if (rep !== 0) continue;
     } else if (c.prefix !== ANY && c.prefix !== 0xf0 + rep) continue;
+    if (c.w >= 0 && c.w !== (rex & 8)) continue;
     if (c.rm >= 0 && c.rm !== modrm) continue;
     if (c.digit >= 0 && c.digit !== ((modrm >> 3) & 7)) continue;
     if (c.mod === 'mem' ? mod === 3 : c.mod === 'mod3' && mod !== 3) continue;
@@ -457,6 +461,7 @@ function parseCode(form: Form, index: number): Candidate {
     digit: digit < 0 ? NONE : Number(code[digit + 1]),
     mod,
     rm: rm ? Number.parseInt(rm[1], 16) : NONE,
+    w: code.endsWith(' w0') ? 0 : code.endsWith(' w1') ? 8 : NONE,
     tail: operands.split(',').filter((operand) => /^[IJAO][a-z]/.test(operand)),
     ignoresMod: /R[qvyd]/.test(operands) && /[CD]d/.test(operands),
   };

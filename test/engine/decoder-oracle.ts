@@ -56,7 +56,6 @@ const NAMES: Record<string, Name> = {
   jrcxz: (d) => ({ 16: 'jcxz', 32: 'jecxz', 64: 'jrcxz' })[d.addressSize],
   sysret: wide('sysret', 'sysretq'),
   sysexit: wide('sysexit', 'sysexitq'),
-  cmpxchg8b: wide('cmpxchg8b', 'cmpxchg16b'),
   movd: wide('movd', 'movq'),
   pextrd: wide('pextrd', 'pextrq'),
   pinsrd: wide('pinsrd', 'pinsrq'),

@@ -111,7 +111,7 @@ describe('the decoder and iced-x86', () => {
     agree(compare(size, bytes, SLOT, bytes.length / SLOT, reached));
   });
 
-  const PREFIXES = [[0x66], [0xf2], [0xf3], [0x66, 0xf2], [0x66, 0xf3], [0x67], [0xf0], [0x48], [0x66, 0x48], [0xf3, 0x48]]; // biome-ignore format: a list
+  const PREFIXES = [[0x66], [0xf2], [0xf3], [0x66, 0xf2], [0x66, 0xf3], [0x67], [0x66, 0x67], [0xf0], [0x48], [0x66, 0x48], [0xf3, 0x48]]; // biome-ignore format: a list
   it.each(PREFIXES.map((prefix) => [Buffer.from(prefix).toString('hex'), prefix] as const))(
     'agree on every opcode behind %s',
     (_, prefix) => {
@@ -188,6 +188,10 @@ describe('the decoder', () => {
     ['f3 0f bd c1', 64, 'bsr', 'lzcnt'],
     ['f3 0f b8 c1', 64, 'undefined', 'popcnt'],
     ['0f 38 f0 00', 64, 'undefined', 'movbe'],
+    ['0f c7 08', 64, 'cmpxchg8b', 'cmpxchg8b'],
+    ['48 0f c7 08', 64, 'undefined', 'cmpxchg16b'],
+    ['9f', 64, 'undefined', 'lahf'],
+    ['9f', 32, 'lahf', 'lahf'],
     ['0f 6f 00', 64, 'undefined', 'undefined'],
     ['66 0f 6f 00', 64, 'movdqa (SSE2)', 'movdqa (SSE2)'],
     ['0f 58 c1', 32, 'addps (SSE)', 'addps (SSE)'],

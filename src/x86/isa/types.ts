@@ -2,7 +2,8 @@
  *
  * Encodings and operands are written as the manual writes them: bytes in hex, `/n` for a ModRM.reg digit, `+r` for a
  * register in the opcode's low bits, `mod3` or `mem` to restrict ModRM.mod. In front a mandatory prefix, 66, F2 or F3,
- * or the manual's NP (none of the three) or NFx (neither F2 nor F3); `vex` stands for a VEX prefix.
+ * or the manual's NP (none of the three) or NFx (neither F2 nor F3); `vex` stands for a VEX prefix. `w0` or `w1` at the end
+ * ask for REX.W.
  *
  * Operands (SDM Vol. 2, Appendix A.2.1): E a register or memory by ModRM.rm, G a register by ModRM.reg, Z a register in
  * the opcode, R a register by ModRM.rm, M memory only, I an immediate, J a relative displacement, O an absolute address,
