@@ -51,7 +51,9 @@ export type MachineOptions = {
   replay?: readonly RecordedInput[];
   /** Instructions in one go; nothing depends on it (tests show that). */
   quantum?: number;
-  /** One instruction at a time, always; nothing depends on it either. */
+  /** Instructions in one call into generated code; nothing depends on it either. */
+  cpuQuantum?: number;
+  /** One instruction at a time, always; nothing depends on it, too. */
   plain?: boolean;
 };
 
@@ -107,7 +109,7 @@ export class Machine {
     const host = new BoardHost();
     const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
     const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
-    const cpu = Cpu.create({ ramSize: plan.memorySize, cpuModel, host, plain: options.plain });
+    const cpu = Cpu.create({ ramSize: plan.memorySize, cpuModel, host, plain: options.plain, quantum: options.cpuQuantum });
     const machine = new Machine(plan, cpu, options);
     host.board = machine.board;
     return machine;
