@@ -219,10 +219,7 @@ export class Blocks {
       metas.push(placed.lowered);
       at = placed.next;
       offset += d.length;
-      if (placed.lowered === undefined) {
-        ended = true;
-        break;
-      }
+      if (placed.lowered === undefined) break; // TypeScript's; the END behind it is for those that do not jump
       if (d.form.op.ends || (d.form.op.string && placed.lowered.variant.rep !== 0)) {
         ended = d.form.op.ends === true;
         if (ended && linksOut(d.form)) links = placed.main;

@@ -21,7 +21,7 @@ import { AGAIN, BREAKPOINT_HITS, Mmu } from './mmu.ts';
 import { codeSize, MODE, modeWord } from './mode.ts';
 import { QuickGates } from './quick-gates.ts';
 import { QUICK, QuickHelpers } from './quick-helpers.ts';
-import { BLOCK, REC, STATUS } from './record.ts';
+import { ASK, BLOCK, REC, STATUS } from './record.ts';
 import { evaluate } from './reference.ts';
 import {
   FETCH_TLB_ENTRIES,
@@ -119,7 +119,7 @@ export class Cpu implements SystemCore {
   readonly #mmu: Mmu;
   readonly #access: MemoryAccess;
   readonly #blocks: Blocks;
-  readonly #exports: { run32(block: number): number; run64(block: number): number; lookup(rip: bigint): number };
+  readonly #exports: { run32(block: number): number; run64(block: number): number; lookup(): number };
   readonly #insn: CurrentInsn;
   readonly #gates: QuickGates;
   readonly #quick: QuickHelpers;
@@ -170,8 +170,9 @@ export class Cpu implements SystemCore {
     );
     this.#blocks.clear();
     this.#insn = new CurrentInsn(this.state);
-    this.#quick = new QuickHelpers(this.state, this.buffer, host, this.#mmu);
     this.#gates = new QuickGates(this.state, this.buffer, () => this.modeChanged());
+    const hasTsc = cpuModel.features.has('TSC');
+    this.#quick = new QuickHelpers(this.state, this.buffer, host, this.#mmu, this.#gates, () => this.now, hasTsc);
     this.#helpers = allHelpers;
     const imports = {
       cpu: {
@@ -179,6 +180,8 @@ export class Cpu implements SystemCore {
         miss: (low: number, high: number, kind: number) => this.#mmu.slow(low, high, kind),
         commit: () => this.#mmu.commit(),
         segment: (record: number) => this.#segmentStep(record),
+        helper: (record: number) => this.#askHelper(record),
+        fault: (record: number) => this.#askFault(record),
       },
     };
     const instance = instantiate(coreBytes(), imports);
@@ -423,9 +426,12 @@ export class Cpu implements SystemCore {
     if (block < 0) return this.#raise();
     const low = view.getInt32(STATE.RIP, true);
     this.#alone = true;
+    this.#stepping = true;
+    this.#entered = false;
     const status = this.#execute(block, 1);
     this.#alone = false;
     const exit = this.#after(status);
+    this.#stepping = false;
     if (this.#done === before) return exit;
     // Of several shadows in a row only the first holds, so that interrupts cannot be kept out for ever.
     if (shadow !== SHADOW.NONE) state.shadow = SHADOW.NONE;
@@ -523,9 +529,94 @@ export class Cpu implements SystemCore {
         this.#tail = true;
         return undefined;
       }
-      default:
+      case STATUS.HELPER:
         return this.#helper(this.#rewind());
+      case STATUS.THROWN: {
+        this.#pointRip(this.#rewind(), 0);
+        return this.#caught(this.#thrown);
+      }
+      case STATUS.JUMPED:
+        this.#rewind();
+        this.#done++;
+        return undefined;
+      default: {
+        const record = this.#rewind();
+        this.#done++;
+        this.#pointRip(record, view.getUint8(record + REC.LENGTH));
+        return status === STATUS.EVENT ? EVENT : undefined;
+      }
     }
+  }
+
+  /** What a quick helper threw inside generated code. */
+  #thrown: unknown;
+  /** One instruction at a time: generated code leaves everything to the loop. */
+  #stepping = false;
+
+  /** Generated code asks for an instruction of ours. The frequent ones are done without leaving it. */
+  #askHelper(record: number): number {
+    if (this.#stepping) return STATUS.HELPER;
+    const view = this.#view;
+    const helper = this.#blocks.helper(view.getInt32(record + REC.EXTRA, true));
+    const quick = this.#quickOf(helper);
+    if (quick === null) return STATUS.HELPER;
+    const mode = view.getInt32(STATE.MODE, true);
+    const cpl = view.getInt32(STATE.CPL, true);
+    this.#pointRip(record, helper.length);
+    let done: number;
+    try {
+      done = quick(helper);
+    } catch (e) {
+      this.#thrown = e;
+      return STATUS.THROWN;
+    }
+    switch (done) {
+      case QUICK.NO:
+        return STATUS.HELPER;
+      case QUICK.DONE:
+        return view.getInt32(STATE.SHADOW, true) === 0 ? ASK.NEXT : STATUS.DONE;
+      case QUICK.EVENT:
+        return this.host.nothingMoved?.() ? ASK.NEXT : STATUS.EVENT;
+      default:
+        return this.#goesOn(mode, cpl) ? ASK.JUMP : STATUS.JUMPED;
+    }
+  }
+
+  /** Whether generated code may go on by itself after a transfer: same loop, same TLB, nothing to take or to step. */
+  #goesOn(mode: number, cpl: number): boolean {
+    const view = this.#view;
+    const flags = view.getInt32(STATE.SYS_FLAGS, true);
+    if (view.getInt32(STATE.MODE, true) !== mode || view.getInt32(STATE.CPL, true) !== cpl) return false;
+    if ((flags & RFLAGS.TF) !== 0 || ((flags & RFLAGS.IF) !== 0 && this.host.interruptPending())) return false;
+    if ((flags & RFLAGS.RF) !== 0) view.setInt32(STATE.SYS_FLAGS, flags & ~RFLAGS.RF, true);
+    return true;
+  }
+
+  /** Generated code met a fault. An ordinary one is delivered without leaving it. */
+  #askFault(record: number): number {
+    const view = this.#view;
+    const vector = view.getInt32(STATE.FAULT_VECTOR, true);
+    if (this.#stepping || vector === AGAIN || this.#faultsInRow > 1) return STATUS.FAULT;
+    const error = view.getInt32(STATE.FAULT_ERROR, true);
+    const mode = view.getInt32(STATE.MODE, true);
+    const cpl = view.getInt32(STATE.CPL, true);
+    this.#pointRip(record, 0);
+    const low = view.getInt32(STATE.RIP, true);
+    const high = view.getInt32(STATE.RIP + 4, true);
+    if (!this.#gates.deliver(vector, error, low, high, false, true)) return STATUS.FAULT;
+    const completed = this.instructions;
+    if (vector === VECTOR.PF) {
+      view.setInt32(STATE.CR2, view.getInt32(STATE.FAULT_CR2, true), true);
+      view.setInt32(STATE.CR2 + 4, view.getInt32(STATE.FAULT_CR2 + 4, true), true);
+    }
+    this.#noteFault(vector, error, low, high, completed);
+    view.setInt32(STATE.LEFT, view.getInt32(STATE.LEFT, true) + view.getUint8(record + REC.REMAINING), true);
+    return this.#goesOn(mode, cpl) ? ASK.JUMP : STATUS.JUMP;
+  }
+
+  #quickOf(record: HelperRecord): ((record: HelperRecord) => number) | null {
+    if (record.quick === undefined) record.quick = this.#quick.table[record.helper] ?? null;
+    return record.quick;
   }
 
   /** Delivers the exception in FAULT_*, at RIP. All that come this way are faults. */
@@ -534,21 +625,24 @@ export class Cpu implements SystemCore {
     const error = view.getInt32(STATE.FAULT_ERROR, true);
     const vector = view.getInt32(STATE.FAULT_VECTOR, true);
     const isPageFault = vector === VECTOR.PF;
-    if (this.#noteFault(vector, error)) return { kind: 'fault-loop' };
+    const low = view.getInt32(STATE.RIP, true);
+    const high = view.getInt32(STATE.RIP + 4, true);
+    if (this.#noteFault(vector, error, low, high, this.#done)) return { kind: 'fault-loop' };
     if (isPageFault) {
       view.setInt32(STATE.CR2, view.getInt32(STATE.FAULT_CR2, true), true);
       view.setInt32(STATE.CR2 + 4, view.getInt32(STATE.FAULT_CR2 + 4, true), true);
     }
-    const low = view.getInt32(STATE.RIP, true);
-    const high = view.getInt32(STATE.RIP + 4, true);
-    if (this.#gates.deliver(vector, error, low, high, false, true)) return undefined;
+    if (!this.#stepping && this.#gates.deliver(vector, error, low, high, false, true)) return undefined;
     const cr2 = isPageFault ? view.getBigUint64(STATE.FAULT_CR2, true) : undefined;
     return this.#enterGate(vector, error < 0 ? undefined : error, cr2);
   }
 
   #deliver({ vector, errorCode, cr2 }: GuestFault, dr6?: number): CpuExit | undefined {
     if (cr2 !== undefined) this.#view.setBigUint64(STATE.FAULT_CR2, cr2, true);
-    if (this.#noteFault(vector, errorCode ?? -1)) return { kind: 'fault-loop' };
+    const view = this.#view;
+    const low = view.getInt32(STATE.RIP, true);
+    const high = view.getInt32(STATE.RIP + 4, true);
+    if (this.#noteFault(vector, errorCode ?? -1, low, high, this.#done)) return { kind: 'fault-loop' };
     return this.#enterGate(vector, errorCode, cr2, dr6);
   }
 
@@ -563,21 +657,21 @@ export class Cpu implements SystemCore {
   }
 
   /** Keeps the exception for reports; true when nothing else has happened for too long. */
-  #noteFault(vector: number, error: number): boolean {
+  #noteFault(vector: number, error: number, ripLow: number, ripHigh: number, completed: number): boolean {
     const slot = this.faultCount === 0 ? FIRST_FAULT : this.faultCount % KEPT_FAULTS;
     const at = slot * FAULT_WORDS;
     const view = this.#view;
     const words = this.#faultWords;
     words[at] = vector;
     words[at + 1] = error;
-    words[at + 2] = view.getInt32(STATE.RIP, true);
-    words[at + 3] = view.getInt32(STATE.RIP + 4, true);
+    words[at + 2] = ripLow;
+    words[at + 3] = ripHigh;
     words[at + 4] = view.getInt32(STATE.FAULT_CR2, true);
     words[at + 5] = view.getInt32(STATE.FAULT_CR2 + 4, true);
-    this.#faultCounts[slot] = this.#done;
+    this.#faultCounts[slot] = completed;
     this.faultCount++;
-    this.#faultsInRow = this.#lastFaultAt === this.#done ? this.#faultsInRow + 1 : 0;
-    this.#lastFaultAt = this.#done;
+    this.#faultsInRow = this.#lastFaultAt === completed ? this.#faultsInRow + 1 : 0;
+    this.#lastFaultAt = completed;
     return this.#faultsInRow >= FAULT_LOOP;
   }
 
@@ -618,25 +712,6 @@ export class Cpu implements SystemCore {
     const { state } = this;
     const record = this.#blocks.helper(this.#view.getInt32(recordAddress + REC.EXTRA, true));
     this.#entered = false;
-    if (record.quick === undefined) record.quick = this.#quick.table[record.helper] ?? null;
-    if (record.quick !== null) {
-      const exit = this.#runQuick(recordAddress, record);
-      if (exit !== NOT_QUICK) return exit;
-    } else if (record.helper === 'iret') {
-      if (this.#gates.iret(record.operandSize)) {
-        this.#done++;
-        return undefined;
-      }
-    } else if (record.helper === 'int') {
-      this.#pointRip(recordAddress, record.length);
-      const low = this.#view.getInt32(STATE.RIP, true);
-      const high = this.#view.getInt32(STATE.RIP + 4, true);
-      if (this.#gates.deliver(Number(record.immediate) & 0xff, -1, low, high, true, false)) {
-        this.#entered = true;
-        this.#done++;
-        return undefined;
-      }
-    }
     const insn = this.#insn;
     this.#pointRip(recordAddress, record.length);
     const next = state.rip;
@@ -670,22 +745,6 @@ export class Cpu implements SystemCore {
     return EVENT_HELPERS.has(record.helper) ? { kind: 'event' } : undefined;
   }
 
-  /** The quick form of a helper, where there is one and nothing is being debugged. */
-  #runQuick(recordAddress: number, record: HelperRecord): CpuExit | undefined | typeof NOT_QUICK {
-    if (this.#debugging || !record.quick) return NOT_QUICK;
-    this.#pointRip(recordAddress, 0);
-    let done: number;
-    try {
-      done = record.quick(record);
-    } catch (e) {
-      return this.#caught(e);
-    }
-    if (done === QUICK.NO) return NOT_QUICK;
-    this.#pointRip(recordAddress, record.length);
-    this.#done++;
-    return done === QUICK.DONE || this.host.nothingMoved?.() ? undefined : EVENT;
-  }
-
   #halt(): void {
     if (this.state.cpl !== 0) throw new GuestFault(VECTOR.GP, 0);
     this.#halted = true;
@@ -713,7 +772,7 @@ export class Cpu implements SystemCore {
     const view = this.#view;
     const mode = view.getInt32(STATE.MODE, true) | plain;
     if (plain === 0) {
-      const known = this.#exports.lookup(view.getBigInt64(STATE.RIP, true));
+      const known = this.#exports.lookup();
       if (known !== 0) return known;
     }
     if ((mode & MODE.CS_LIMITED) !== 0 && this.#pastLimit(0)) return -1;
@@ -806,7 +865,6 @@ export class Cpu implements SystemCore {
 }
 
 const EVENT: CpuExit = { kind: 'event' };
-const NOT_QUICK = Symbol('not quick');
 
 const GATES = new Set(['int', 'int3', 'into', 'int1']);
 

@@ -3,21 +3,23 @@
  * Port accesses where IOPL allows them, INVLPG of a plain address, CLI, STI, CLD, STD, PUSHA and POPA within one page.
  * Anything unusual is left to engine/system, whose result is the same to the bit.
  * May not: fault. What would fault is not quick.   Next: engine/cpu.ts. */
-import { IOPL_SHIFT, RFLAGS } from '../x86/constants.ts';
+import { CR4, IOPL_SHIFT, RFLAGS } from '../x86/constants.ts';
 import type { HelperRecord } from './blocks.ts';
 import type { CpuHost } from './core.ts';
 import type { CpuState } from './cpu-state.ts';
 import type { Mmu } from './mmu.ts';
 import { MODE } from './mode.ts';
+import type { QuickGates } from './quick-gates.ts';
 import { SEG, SEG_BASE, SEG_BYTES, STATE, TLB_BYTES } from './state.ts';
 
-/** What became of it: not done, done, or done and device events may have moved. */
-export const QUICK = { NO: 0, DONE: 1, EVENT: 2 } as const;
-type Quick = 0 | 1 | 2;
+/** What became of it: not done, done, done and device events may have moved, done and RIP set. */
+export const QUICK = { NO: 0, DONE: 1, EVENT: 2, JUMPED: 3 } as const;
+type Quick = 0 | 1 | 2 | 3;
 
 const RAX = STATE.GPR >> 2;
 const RDX = (STATE.GPR + 2 * 8) >> 2;
 const RSP = (STATE.GPR + 4 * 8) >> 2;
+const CONTROL_REGISTERS: Record<number, number> = { 0: STATE.CR0, 2: STATE.CR2, 3: STATE.CR3, 4: STATE.CR4 };
 const FLAT_STACK = MODE.FLAT_SS | MODE.STACK_32;
 
 export class QuickHelpers {
@@ -25,10 +27,20 @@ export class QuickHelpers {
   readonly #view: DataView;
   readonly #host: CpuHost;
   readonly #mmu: Mmu;
+  readonly #now: () => number;
   /** Name → what to do. */
   readonly table: Readonly<Record<string, (record: HelperRecord) => Quick>>;
 
-  constructor(state: CpuState, buffer: ArrayBuffer, host: CpuHost, mmu: Mmu) {
+  constructor(
+    state: CpuState,
+    buffer: ArrayBuffer,
+    host: CpuHost,
+    mmu: Mmu,
+    gates: QuickGates,
+    now: () => number,
+    hasTsc: boolean,
+  ) {
+    this.#now = now;
     this.#i32 = new Int32Array(buffer);
     this.#view = state.view;
     this.#host = host;
@@ -43,6 +55,15 @@ export class QuickHelpers {
       std: () => this.#setDirection(RFLAGS.DF),
       pusha: (record) => this.#pusha(record),
       popa: (record) => this.#popa(record),
+      mov_from_cr: (record) => this.#movFromCr(record),
+      ...(hasTsc ? { rdtsc: () => this.#readTsc() } : {}),
+      iret: (record) => (gates.iret(record.operandSize) ? QUICK.JUMPED : QUICK.NO),
+      // RIP stands behind the instruction when a quick helper runs.
+      int: (record) => {
+        const low = this.#i32[STATE.RIP >> 2];
+        const high = this.#i32[(STATE.RIP >> 2) + 1];
+        return gates.deliver(record.portImmediate, -1, low, high, true, false) ? QUICK.JUMPED : QUICK.NO;
+      },
     };
   }
 
@@ -93,6 +114,31 @@ export class QuickHelpers {
     const carry = low >>> 0 < baseLow >>> 0 ? 1 : 0;
     const high = is64 ? (baseHigh + (displacement >> 31) + carry) | 0 : 0;
     this.#mmu.flushPage(low, high);
+    return QUICK.DONE;
+  }
+
+  #movFromCr(record: HelperRecord): Quick {
+    const i32 = this.#i32;
+    const from = CONTROL_REGISTERS[record.reg];
+    if (i32[STATE.CPL >> 2] !== 0 || from === undefined) return QUICK.NO;
+    const is64 = (i32[STATE.MODE >> 2] & MODE.CODE_SIZE) === 2;
+    const to = RAX + record.rm * 2;
+    i32[to] = i32[from >> 2];
+    i32[to + 1] = is64 ? i32[(from >> 2) + 1] : 0;
+    return QUICK.DONE;
+  }
+
+  /** RDTSC where the offset is zero: virtual time is far below 2^53. */
+  #readTsc(): Quick {
+    const i32 = this.#i32;
+    const offset = STATE.TSC_OFFSET >> 2;
+    if ((i32[offset] | i32[offset + 1]) !== 0) return QUICK.NO;
+    if (i32[STATE.CPL >> 2] !== 0 && (i32[STATE.CR4 >> 2] & CR4.TSD) !== 0) return QUICK.NO;
+    const now = this.#now();
+    i32[RAX] = now;
+    i32[RAX + 1] = 0;
+    i32[RDX] = Math.floor(now / 0x1_0000_0000);
+    i32[RDX + 1] = 0;
     return QUICK.DONE;
   }
 

@@ -53,4 +53,12 @@ export const STATUS = {
   JUMP: 2, // RIP is set, and no block is known there
   HELPER: 3, // the instruction at CURRENT is TypeScript's
   RESYNC: 4, // the place of a breakpoint; RIP is set
+  DONE: 5, // the instruction at CURRENT completed in TypeScript, and the run loop has to look around
+  EVENT: 6, // the same, and device events may have moved
+  JUMPED: 7, // the same, with RIP set
+  THROWN: 8, // TypeScript threw; nothing of the instruction is committed
 } as const;
+
+/** What TypeScript says when generated code asks it to run an instruction or deliver a fault: go on behind it, go on at
+ * RIP, or return (a STATUS). */
+export const ASK = { NEXT: 0, JUMP: 100 } as const; // no STATUS that is returned instead has these values

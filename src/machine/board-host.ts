@@ -8,6 +8,8 @@ import type { Board } from './board.ts';
 
 export class BoardHost implements CpuHost {
   board!: Board; // there before the first instruction
+  /** The run loop's word on whether a device access changed when or why it wants the CPU back. */
+  settled: () => boolean = () => false;
 
   portRead(port: number, size: 1 | 2 | 4): number {
     try {
@@ -36,6 +38,12 @@ export class BoardHost implements CpuHost {
     } catch (error) {
       throw inCpusWords(error);
     }
+  }
+  nothingMoved(): boolean {
+    const { pio } = this.board;
+    if (!pio.touched) return true;
+    pio.touched = false;
+    return this.settled();
   }
   interruptPending(): boolean {
     return this.board.intr();

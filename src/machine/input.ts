@@ -39,6 +39,10 @@ export class InputScript {
   }
 
   /** What is due now; each is given once. */
+  get hasReady(): boolean {
+    return this.#ready.length > 0;
+  }
+
   take(): Uint8Array[] {
     if (this.#ready.length === 0) return [];
     const ready = this.#ready;

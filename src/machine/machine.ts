@@ -109,9 +109,16 @@ export class Machine {
     const host = new BoardHost();
     const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
     const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
-    const cpu = Cpu.create({ ramSize: plan.memorySize, cpuModel, host, plain: options.plain, quantum: options.cpuQuantum });
+    const cpu = Cpu.create({
+      ramSize: plan.memorySize,
+      cpuModel,
+      host,
+      plain: options.plain,
+      quantum: options.cpuQuantum,
+    });
     const machine = new Machine(plan, cpu, options);
     host.board = machine.board;
+    host.settled = () => machine.#loop.settled();
     return machine;
   }
 

@@ -25,6 +25,8 @@ export class PioBus {
   private readonly firstPorts: number[] = [0];
   private readonly wide: boolean[] = [false];
   private readonly names: string[] = ['unassigned'];
+  /** Set by every access that reached a device; whoever wants to know clears it. */
+  touched = false;
   private readonly absentReads = new Uint32Array(PORTS);
   private readonly absentWrites = new Uint32Array(PORTS);
 
@@ -48,7 +50,10 @@ export class PioBus {
     const index = this.owner[at];
     if (size === 1 || this.wide[index]) {
       const device = this.devices[index];
-      if (device !== undefined) return truncate(device.read(at - this.firstPorts[index], size), size);
+      if (device !== undefined) {
+        this.touched = true;
+        return truncate(device.read(at - this.firstPorts[index], size), size);
+      }
       this.absentReads[at]++;
       return truncate(-1, size);
     }
@@ -63,8 +68,10 @@ export class PioBus {
     const index = this.owner[at];
     if (size === 1 || this.wide[index]) {
       const device = this.devices[index];
-      if (device !== undefined) device.write(at - this.firstPorts[index], size, truncate(value, size));
-      else this.absentWrites[at]++;
+      if (device !== undefined) {
+        this.touched = true;
+        device.write(at - this.firstPorts[index], size, truncate(value, size));
+      } else this.absentWrites[at]++;
       return;
     }
     for (let i = 0; i < size; i++) this.out(at + i, 1, value >>> (8 * i));

@@ -61,6 +61,22 @@ export class RunLoop {
     this.#quantum = parts.quantum ?? Number.POSITIVE_INFINITY;
   }
 
+  /** What the running stretch was cut to: while it stays so, a port access need not end it. */
+  #armedEvent: number | undefined;
+  #armedDeadline: number | undefined;
+
+  /** True when a device access moved no event, asked for no stop, and made no input ready. */
+  settled(): boolean {
+    const { board, verdict, script } = this.#parts;
+    return (
+      this.pending === undefined &&
+      !verdict.ended &&
+      verdict.deadline === this.#armedDeadline &&
+      !script.hasReady &&
+      board.nextEvent() === this.#armedEvent
+    );
+  }
+
   type(bytes: Uint8Array): void {
     this.#live.push(bytes);
   }
@@ -91,6 +107,8 @@ export class RunLoop {
         board.runEvents();
         event = board.nextEvent();
       }
+      this.#armedEvent = event;
+      this.#armedDeadline = verdict.deadline;
       const next = earliest(event, replay[0]?.atNs, verdict.deadline);
       const { instructions } = cpu;
       const toNext = next === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(next - now));

@@ -24,6 +24,9 @@ export type CoreFunctions = {
   divide: number;
   lookup: number;
   segment: number;
+  /** Imports: an instruction that is TypeScript's, and the delivery of a fault. */
+  helper: number;
+  fault: number;
 };
 
 export class Code {

@@ -9,7 +9,7 @@
 import { ModuleBuilder, pushU32 } from '../../wasm/module.ts';
 import { I32, I64, OP, VOID } from '../../wasm/opcodes.ts';
 import { CONDITIONS } from '../../x86/isa/types.ts';
-import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL, STATUS } from '../record.ts';
+import { ASK, BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL, STATUS } from '../record.ts';
 import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, STATE, TLB_BYTES, TRAIL, TRAIL_ENTRIES, TRAIL_INDEX } from '../state.ts';
 import { enumerate, type Variant } from '../variants.ts';
 import {
@@ -109,6 +109,8 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     miss: module.importFunction('cpu', 'miss', [I32, I32, I32], [I32]),
     commit: module.importFunction('cpu', 'commit', [], []),
     segment: module.importFunction('cpu', 'segment', [I32], [I32]),
+    helper: module.importFunction('cpu', 'helper', [I32], [I32]),
+    fault: module.importFunction('cpu', 'fault', [I32], [I32]),
   };
   module.importMemory('cpu', 'memory', memoryPages, 65536);
   const fn: CoreFunctions = {
@@ -117,6 +119,8 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     translateWrite: module.declare([I64, I32], [I32]),
     commit: imports.commit,
     segment: imports.segment,
+    helper: imports.helper,
+    fault: imports.fault,
     flags: module.declare([], [I32]),
     carry: module.declare([], [I32]),
     mulHighU: module.declare([I64, I64], [I64]),
@@ -156,7 +160,9 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     module.exportFunction(`run${plan.mode}`, run);
   }
   module.table(table);
-  module.exportFunction('lookup', fn.lookup);
+  const here = module.declare([], [I32]);
+  define(here, 0, (code) => code.emit(call(I32, fn.lookup, state64(STATE.RIP))));
+  module.exportFunction('lookup', here);
   return module.finish();
 }
 
@@ -222,6 +228,7 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   code.set(tlb, state32(STATE.TLB));
   code.set(block, record);
   // Labels, outermost first: fault, resume (dispatch of a block), then inside it `next record`.
+  code.op(OP.loop, VOID); // restart: after a fault was delivered
   code.op(OP.block, VOID); // fault
   code.op(OP.loop, VOID); // enter: `block` is to be executed
   const left = code.local(I32);
@@ -283,7 +290,10 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     if (i === SPECIAL.END) goLink(code, undefined, 0);
     else if (i === SPECIAL.HELPER) {
       noteCurrent(code);
-      code.return(i32(STATUS.HELPER));
+      code.set(status, call(I32, fn.helper, record));
+      code.if(unary(OP.i32_eqz, I32, get(I32, status)), goNext);
+      code.if(binary(OP.i32_eq, I32, get(I32, status), i32(ASK.JUMP)), () => exits.jump(code, state64(STATE.RIP)));
+      code.return(get(I32, status));
     } else if (i === SPECIAL.RESYNC) {
       noteCurrent(code);
       const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(field16(REC.OFFSET)));
@@ -372,7 +382,16 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   code.op(OP.end); // enter
   code.op(OP.end); // fault
   noteCurrent(code);
-  code.emit(i32(STATUS.FAULT));
+  code.set(status, call(I32, fn.fault, record));
+  code.depth = 0;
+  code.if(binary(OP.i32_eq, I32, get(I32, status), i32(ASK.JUMP)), () => {
+    code.set(block, call(I32, fn.lookup, state64(STATE.RIP)));
+    code.brIf(get(I32, block), 1); // over the if, to restart
+    code.return(i32(STATUS.JUMP));
+  });
+  code.return(get(I32, status));
+  code.op(OP.end); // restart
+  code.op(OP.unreachable);
 }
 
 /** The branch condition straight from the operands of the comparison before it. */
