@@ -117,7 +117,7 @@ export class Oracle {
     this.length = insn.length;
     this.mnemonic = insn.mnemonic;
     this.result = ours.decode(this.bytes, at, this.bytes.length, this.size);
-    if (this.result === 'ok' && this.refusesLock(ours.insn)) this.result = 'undefined';
+    if (this.result === 'ok' && isRefused(ours.insn)) this.result = 'undefined';
     if (this.mnemonic === 0) return this.result !== 'ok' ? 'same' : 'different';
     if (this.result === 'ok') {
       return ours.insn.length === this.length && mnemonicOf(ours.insn) === this.mnemonic ? 'same' : 'different';
@@ -186,11 +186,6 @@ export class Oracle {
     this.iced.position = at;
   }
 
-  /** What engine/blocks.ts makes of LOCK. */
-  private refusesLock(d: Decoded): boolean {
-    return d.lock && !(d.form.lock && d.isMemory);
-  }
-
   difference(at: number): Difference {
     const d = this.ours.insn;
     const name = this.result === 'ok' ? (Mnemonic[mnemonicOf(d) ?? -1] ?? d.form.op.name).toLowerCase() : this.result;
@@ -205,6 +200,25 @@ export class Oracle {
   free(): void {
     this.iced.free();
     this.insn.free();
+  }
+}
+
+/** What gives #UD behind the decoder: LOCK in engine/blocks.ts, registers that do not exist in engine/system. */
+function isRefused(d: Decoded): boolean {
+  if (d.lock && !(d.form.lock && d.isMemory)) return true;
+  switch (d.form.op.helper) {
+    case 'mov_from_sreg':
+      return (d.reg & 7) > 5;
+    case 'mov_to_sreg':
+      return (d.reg & 7) > 5 || (d.reg & 7) === 1;
+    case 'mov_from_cr':
+    case 'mov_to_cr':
+      return ![0, 2, 3, 4, 8].includes(d.reg);
+    case 'mov_from_dr':
+    case 'mov_to_dr':
+      return d.reg > 7;
+    default:
+      return false;
   }
 }
 
