@@ -19,9 +19,17 @@ export function createMemory(pages: number): WasmMemory {
   return new runtime.Memory({ initial: pages, maximum: pages });
 }
 
+/** Modules by the bytes they came from: a second machine of a process compiles nothing. */
+const compiled = new WeakMap<Uint8Array, object>();
+
 export function instantiate(
   bytes: Uint8Array<ArrayBuffer>,
   imports: Record<string, Record<string, unknown>>,
 ): WasmInstance {
-  return new runtime.Instance(new runtime.Module(bytes), imports);
+  let module = compiled.get(bytes);
+  if (module === undefined) {
+    module = new runtime.Module(bytes);
+    compiled.set(bytes, module);
+  }
+  return new runtime.Instance(module, imports);
 }
