@@ -357,25 +357,24 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   const found = code.local(I32);
   const base = code.local(I64);
   code.set(base, state64(STATE.PAGE_BASE));
-  code.set(found, call(I32, fn.lookup, get(I64, target)));
   const page = (b: number): Expression => load(OP.i32_load, I32, get(I32, b), BLOCK.PAGE);
   code.depth = 0;
-  code.if(get(I32, found), () => {
+  lookUp(code, get(I64, target), plan.mode, (to) => {
+    code.set(found, to);
     const sameFrame = binary(OP.i32_eq, I32, page(found), page(block));
     const samePage = binary(OP.i64_eq, I32, get(I64, base), state64(STATE.PAGE_BASE)); // two pages may be one frame
     code.if(binary(OP.i32_and, I32, sameFrame, samePage), () =>
       code.store(OP.i32_store, get(I32, link), get(I32, found)),
     );
     code.set(block, get(I32, found));
-    code.br(2); // over the if and jump, to enter
+    code.br(code.depth + 1); // over the open ifs and jump, to enter
   });
   setState64(code, STATE.RIP, get(I64, target));
   code.return(i32(STATUS.JUMP));
   code.op(OP.end); // jump
-  code.set(found, call(I32, fn.lookup, get(I64, target)));
-  code.if(get(I32, found), () => {
-    code.set(block, get(I32, found));
-    code.br(1); // enter
+  lookUp(code, get(I64, target), plan.mode, (to) => {
+    code.set(block, to);
+    code.br(code.depth); // to enter
   });
   setState64(code, STATE.RIP, get(I64, target));
   code.return(i32(STATUS.JUMP));
@@ -578,10 +577,15 @@ function emitDivide(code: Code): void {
 
 /** Block at a RIP, or 0 when TypeScript must find or make it. Sets PAGE_BASE when found, and notes the trail. */
 function emitLookup(code: Code): void {
-  const rip = get(I64, 0);
-  const linear = code.let(
-    binary(OP.i64_and, I64, binary(OP.i64_add, I64, rip, state64(STATE.CS_BASE)), state64(STATE.ADDRESS_MASK)),
-  );
+  lookUp(code, get(I64, 0), undefined, (block) => code.return(block));
+  code.emit(i32(0));
+}
+
+/** The lookup itself; `found` gets the block and leaves. Falls through when there is none. */
+function lookUp(code: Code, rip: Expression, mode: LoopMode | undefined, found: (block: Expression) => void): void {
+  const whole = binary(OP.i64_add, I64, rip, state64(STATE.CS_BASE));
+  // In 64-bit code CS has no base.
+  const linear = mode === 64 ? rip : code.let(binary(OP.i64_and, I64, whole, state64(STATE.ADDRESS_MASK)));
   const entry = code.let(
     binary(
       OP.i32_add,
@@ -590,21 +594,24 @@ function emitLookup(code: Code): void {
       state32(STATE.FETCH_TLB),
     ),
   );
-  const page = code.let(binary(OP.i64_and, I64, linear, i64(-4096)));
-  code.if(binary(OP.i64_ne, I32, load(OP.i64_load, I64, entry), page), () => code.return(i32(0)));
-  const physical = code.let(
-    binary(OP.i32_or, I32, load(OP.i32_load, I32, entry, 8), binary(OP.i32_and, I32, wrap(linear), i32(0xfff))),
-  );
-  const slot = code.let(blockSlot(physical));
-  const same = binary(OP.i32_eq, I32, load(OP.i32_load, I32, slot, BLOCK_TABLE), physical);
-  const mode = binary(OP.i32_eq, I32, load(OP.i32_load, I32, slot, BLOCK_TABLE + 4), state32(STATE.MODE));
-  code.if(unary(OP.i32_eqz, I32, binary(OP.i32_and, I32, same, mode)), () => code.return(i32(0)));
-  setState64(code, STATE.PAGE_BASE, binary(OP.i64_sub, I64, rip, binary(OP.i64_and, I64, linear, i64(0xfff))));
-  const index = code.let(state32(TRAIL_INDEX));
-  const at = binary(OP.i32_shl, I32, binary(OP.i32_and, I32, index, i32(TRAIL_ENTRIES - 1)), i32(3));
-  code.store(OP.i64_store, at, rip, TRAIL);
-  setState32(code, TRAIL_INDEX, binary(OP.i32_add, I32, index, i32(1)));
-  code.emit(load(OP.i32_load, I32, slot, BLOCK_TABLE + 8));
+  const page = binary(OP.i64_and, I64, linear, i64(-4096));
+  code.if(binary(OP.i64_eq, I32, load(OP.i64_load, I64, entry), page), () => {
+    const physical = code.let(
+      binary(OP.i32_or, I32, load(OP.i32_load, I32, entry, 8), binary(OP.i32_and, I32, wrap(linear), i32(0xfff))),
+    );
+    const slot = code.let(blockSlot(physical));
+    const same = binary(OP.i32_eq, I32, load(OP.i32_load, I32, slot, BLOCK_TABLE), physical);
+    const mode = binary(OP.i32_eq, I32, load(OP.i32_load, I32, slot, BLOCK_TABLE + 4), state32(STATE.MODE));
+    code.if(binary(OP.i32_and, I32, same, mode), () => {
+      const base = binary(OP.i64_sub, I64, rip, binary(OP.i64_and, I64, linear, i64(0xfff)));
+      setState64(code, STATE.PAGE_BASE, base);
+      const index = code.let(state32(TRAIL_INDEX));
+      const at = binary(OP.i32_shl, I32, binary(OP.i32_and, I32, index, i32(TRAIL_ENTRIES - 1)), i32(3));
+      code.store(OP.i64_store, at, rip, TRAIL);
+      setState32(code, TRAIL_INDEX, binary(OP.i32_add, I32, index, i32(1)));
+      found(load(OP.i32_load, I32, slot, BLOCK_TABLE + 8));
+    });
+  });
 }
 
 /** Offset of a physical address's entry in the block table (also in blocks.ts: blockSlot). */
