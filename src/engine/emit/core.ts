@@ -225,21 +225,31 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   const status = code.local(I32);
   const tlb = code.local(I32); // privilege cannot change while generated code runs
   const N = SPECIALS + plan.hot.length;
+  // Instructions that may still complete. In a local, because a memory cell that each block reads and writes would be
+  // the longest chain of dependencies in the loop; whoever may look at the cell finds it stored.
+  const left = code.local(I32);
+  const storeLeft = (): void => setState32(code, STATE.LEFT, get(I32, left));
+  const loadLeft = (): void => code.set(left, state32(STATE.LEFT));
+  const leave = (status: Expression): void => {
+    storeLeft();
+    code.return(status);
+  };
   code.set(tlb, state32(STATE.TLB));
+  loadLeft();
   code.set(block, record);
   // Labels, outermost first: fault, resume (dispatch of a block), then inside it `next record`.
   code.op(OP.loop, VOID); // restart: after a fault was delivered
   code.op(OP.block, VOID); // fault
   code.op(OP.loop, VOID); // enter: `block` is to be executed
-  const left = code.local(I32);
-  code.set(left, binary(OP.i32_sub, I32, state32(STATE.LEFT), load(OP.i32_load, I32, get(I32, block), BLOCK.COUNT)));
+  const count = load(OP.i32_load, I32, get(I32, block), BLOCK.COUNT);
+  code.set(left, binary(OP.i32_sub, I32, get(I32, left), count));
   code.if(binary(OP.i32_lt_s, I32, get(I32, left), i32(0)), () => {
+    code.set(left, binary(OP.i32_add, I32, get(I32, left), count));
     const at = extend(load(OP.i32_load, I32, get(I32, block), BLOCK.OFFSET));
     const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), at);
     setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
-    code.return(i32(STATUS.BUDGET));
+    leave(i32(STATUS.BUDGET));
   });
-  setState32(code, STATE.LEFT, get(I32, left));
   code.set(P, binary(OP.i32_add, I32, get(I32, block), i32(HEADER_BYTES)));
   code.op(OP.block, VOID); // jump: `target` is where to go, nothing to link
   code.op(OP.block, VOID); // link: `target` is where to go, `link` the field to fill in
@@ -258,18 +268,26 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     const rare = N - 1 - i;
     const labels = { next: rare + 1, link: rare + 2, jump: rare + 3, enter: rare + 4, fault: rare + 5 };
     code.depth = 0;
+    // The two ways of a branch are an `if`, not a `select`: the host predicts the former, and does not wait for the
+    // guest's condition to find the next block.
     const goLink = (c: Code, condition: Expression | undefined, at: number): void => {
       const where = condition ? code.let(condition) : undefined;
-      const field = where
-        ? select(I32, where, i32(REC.LINK_TAKEN + at), i32(REC.LINK_NEXT + at))
-        : i32(REC.LINK_TAKEN + at);
-      c.set(link, binary(OP.i32_add, I32, record, field));
       const known = code.local(I32);
-      c.set(known, load(OP.i32_load, I32, get(I32, link)));
-      c.if(get(I32, known), () => {
-        c.set(block, get(I32, known));
-        c.br(labels.enter + c.depth);
-      });
+      const go = (field: number): void => {
+        c.set(known, load(OP.i32_load, I32, record, field + at));
+        c.if(get(I32, known), () => {
+          c.set(block, get(I32, known));
+          c.br(labels.enter + c.depth);
+        });
+        c.set(link, binary(OP.i32_add, I32, record, i32(field + at)));
+      };
+      if (where) {
+        c.if(
+          where,
+          () => go(REC.LINK_TAKEN),
+          () => go(REC.LINK_NEXT),
+        );
+      } else go(REC.LINK_TAKEN);
       c.set(target, branchTarget(where, at, plan.mode));
       c.br(labels.link + c.depth);
     };
@@ -290,15 +308,17 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     if (i === SPECIAL.END) goLink(code, undefined, 0);
     else if (i === SPECIAL.HELPER) {
       noteCurrent(code);
+      storeLeft();
       code.set(status, call(I32, fn.helper, record));
+      loadLeft();
       code.if(unary(OP.i32_eqz, I32, get(I32, status)), goNext);
       code.if(binary(OP.i32_eq, I32, get(I32, status), i32(ASK.JUMP)), () => exits.jump(code, state64(STATE.RIP)));
-      code.return(get(I32, status));
+      leave(get(I32, status));
     } else if (i === SPECIAL.RESYNC) {
       noteCurrent(code);
       const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(field16(REC.OFFSET)));
       setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
-      code.return(i32(STATUS.RESYNC));
+      leave(i32(STATUS.RESYNC));
     } else if (i === SPECIAL.SEGMENT) {
       const inSegment = binary(OP.i64_and, I64, recordAddress(), load(OP.i64_load, I64, record, REC.IMMEDIATE));
       const segmentBase = load(OP.i64_load, I64, field16(REC.A));
@@ -328,6 +348,7 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
       const m = new WasmMeaning(code, fn, variant, exits, {
         mode: plan.mode,
         tlb: get(I32, tlb),
+        left: get(I32, left),
         based: based === true,
       });
       const { operands, result } = emitInstruction(m, flags);
@@ -337,19 +358,22 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     code.release(mark);
   }
   code.op(OP.end); // rare: a function
+  storeLeft();
   code.emit(record);
   code.emit(binary(OP.i32_sub, I32, field16(REC.HANDLER), i32(N)));
   code.op(OP.call_indirect);
   pushU32(code.bytes, handlerType);
-  code.op(0x00, OP.local_tee);
+  code.op(0x00, OP.local_set);
   code.u32(status);
+  loadLeft(); // repetitions count down
+  code.emit(get(I32, status));
   code.op(OP.i32_eqz, OP.if, VOID);
   code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
   code.br(1); // next
   code.op(OP.end);
   code.depth = 0;
   code.brIf(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.FAULT)), 4); // next, link, jump, enter, fault
-  code.if(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.BUDGET)), () => code.return(i32(STATUS.BUDGET)));
+  code.if(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.BUDGET)), () => leave(i32(STATUS.BUDGET)));
   code.set(target, state64(STATE.RIP));
   code.br(2); // jump
   code.op(OP.end); // next
@@ -370,25 +394,27 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     code.br(code.depth + 1); // over the open ifs and jump, to enter
   });
   setState64(code, STATE.RIP, get(I64, target));
-  code.return(i32(STATUS.JUMP));
+  leave(i32(STATUS.JUMP));
   code.op(OP.end); // jump
   lookUp(code, get(I64, target), plan.mode, (to) => {
     code.set(block, to);
     code.br(code.depth); // to enter
   });
   setState64(code, STATE.RIP, get(I64, target));
-  code.return(i32(STATUS.JUMP));
+  leave(i32(STATUS.JUMP));
   code.op(OP.end); // enter
   code.op(OP.end); // fault
   noteCurrent(code);
+  storeLeft();
   code.set(status, call(I32, fn.fault, record));
+  loadLeft();
   code.depth = 0;
   code.if(binary(OP.i32_eq, I32, get(I32, status), i32(ASK.JUMP)), () => {
     code.set(block, call(I32, fn.lookup, state64(STATE.RIP)));
     code.brIf(get(I32, block), 1); // over the if, to restart
-    code.return(i32(STATUS.JUMP));
+    leave(i32(STATUS.JUMP));
   });
-  code.return(get(I32, status));
+  leave(get(I32, status));
   code.op(OP.end); // restart
   code.op(OP.unreachable);
 }

@@ -51,8 +51,8 @@ export interface Exits {
   branch(code: Code, condition: E | undefined): void;
 }
 
-/** What is known of handlers in a loop: its mode, the TLB in use, and whether the operand's address has no index. */
-export type Inline = { mode: 32 | 64; tlb: Expression; based: boolean };
+/** What is known of handlers in a loop: its mode, the TLB in use, the instructions left, and whether the operand's address has no index. */
+export type Inline = { mode: 32 | 64; tlb: Expression; left: Expression; based: boolean };
 
 export const FLAG_BIT: Record<FlagName, number> = { cf: CF, pf: PF, af: AF, zf: ZF, sf: SF, of: OF };
 const FLAG_SHIFT: Record<FlagName, number> = { cf: 0, pf: 2, af: 4, zf: 6, sf: 7, of: 11 };
@@ -337,6 +337,7 @@ export class WasmMeaning implements Effects<E>, Control<E> {
       ),
     );
     const offset = write ? TLB_BYTES : 0;
+    const { left } = this.inline;
     const narrow = address.t === I32;
     const number = narrow ? i32 : i64;
     const last = bytes > 1 ? binary(narrow ? OP.i32_add : OP.i64_add, address.t, address, number(bytes - 1)) : address;
@@ -346,6 +347,7 @@ export class WasmMeaning implements Effects<E>, Control<E> {
       () => code.set(host, binary(OP.i32_add, I32, low, load(OP.i32_load, I32, entry, offset + 8))),
       () => {
         setState32(code, STATE.CURRENT, record);
+        setState32(code, STATE.LEFT, left);
         code.set(host, call(I32, this.fn.miss, extend(address), kindAndSize));
         faulted();
       },
