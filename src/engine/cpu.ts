@@ -19,6 +19,7 @@ import { RIP_BASE } from './decoder.ts';
 import { highHalf, lowHalf } from './halves.ts';
 import { AGAIN, BREAKPOINT_HITS, Mmu } from './mmu.ts';
 import { codeSize, MODE, modeWord } from './mode.ts';
+import { pagingFeatures } from './page-walk.ts';
 import { QuickGates } from './quick-gates.ts';
 import { QUICK, QuickHelpers } from './quick-helpers.ts';
 import { ASK, BLOCK, REC, STATUS } from './record.ts';
@@ -160,7 +161,7 @@ export class Cpu implements SystemCore {
     this.#quantum = quantum;
     this.state = new CpuState(this.buffer);
     this.#view = this.state.view;
-    this.#mmu = new Mmu(this, this.buffer);
+    this.#mmu = new Mmu(this, this.buffer, pagingFeatures(cpuModel));
     this.#access = new MemoryAccess(this.state, this.#mmu);
     this.#blocks = new Blocks(
       this.buffer,
@@ -562,7 +563,7 @@ export class Cpu implements SystemCore {
     if (quick === null) return STATUS.HELPER;
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
-    this.#pointRip(record, helper.length);
+    if (helper.helper === 'int') this.#pointRip(record, helper.length); // it pushes the next RIP
     let done: number;
     try {
       done = quick(helper);

@@ -28,13 +28,29 @@ export function materialise(view: DataView): number {
   if (kind === KIND.BITS) return flags;
   const subtraction = kind >= KIND.SUB;
   const width = 8 << (kind - (subtraction ? KIND.SUB : KIND.ADD));
-  const x = BigInt.asUintN(width, view.getBigUint64(STATE.FLAG_X, true));
-  const r = BigInt.asUintN(width, view.getBigUint64(STATE.FLAG_R, true));
-  const y = BigInt.asUintN(width, subtraction ? x - r : r - x);
-  if (subtraction ? x < y : r < x) flags |= CF;
-  if (((x ^ y ^ r) & 0x10n) !== 0n) flags |= AF;
-  const overflow = subtraction ? (x ^ y) & (x ^ r) : (x ^ r) & (y ^ r);
-  if ((overflow >> BigInt(width - 1)) & 1n) flags |= OF;
+  const xLow = view.getInt32(STATE.FLAG_X, true);
+  const yLow = (subtraction ? xLow - resultLow : resultLow - xLow) | 0;
+  if (((xLow ^ yLow ^ resultLow) & 0x10) !== 0) flags |= AF;
+  // The operands with their top bit at bit 31: for 64 bits the upper halves, whose borrow comes from below.
+  let x = xLow;
+  let y = yLow;
+  let r = resultLow;
+  let below = 0; // what the lower halves say of equal upper ones
+  if (width === 64) {
+    const low = subtraction ? resultLow : xLow;
+    const borrow = (subtraction ? xLow : resultLow) >>> 0 < low >>> 0 ? 1 : 0;
+    x = view.getInt32(STATE.FLAG_X + 4, true);
+    r = resultHigh;
+    y = (subtraction ? x - r - borrow : r - x - borrow) | 0;
+    below = subtraction ? (xLow >>> 0 < yLow >>> 0 ? 1 : 0) : resultLow >>> 0 < xLow >>> 0 ? 1 : 0;
+  } else if (width < 32) {
+    x <<= 32 - width;
+    y <<= 32 - width;
+    r <<= 32 - width;
+  }
+  const [small, large] = subtraction ? [x, y] : [r, x];
+  if (small === large ? below === 1 : small >>> 0 < large >>> 0) flags |= CF;
+  if ((subtraction ? (x ^ y) & (x ^ r) : (x ^ r) & (y ^ r)) < 0) flags |= OF;
   return flags;
 }
 

@@ -80,6 +80,7 @@ export class Mmu {
   /** Translations of stores to frames with decoded code, which have no write tag: data beside code would pay a walk each
    * time. 32 entries for each privilege, (low, high, frame); flushed with the TLB and just as stale as it may be. */
   readonly #codeStores = new Int32Array(3 * 2 * CODE_STORES);
+  #hasCodeStores = true; // until they are first forgotten
 
   #pendingSize = 0;
   #pendingFirst = 0;
@@ -300,6 +301,7 @@ export class Mmu {
       if (!this.#core.hasCode(page)) this.#setEntry(at + TLB_BYTES, low, addressHigh, addend);
       else {
         const entry = codeStoreIndex(low, user);
+        this.#hasCodeStores = true;
         this.#codeStores[entry] = low;
         this.#codeStores[entry + 1] = addressHigh;
         this.#codeStores[entry + 2] = page;
@@ -346,14 +348,14 @@ export class Mmu {
     if (this.#filledCount > REMEMBERED) this.#wipe();
     else for (let i = 0; i < this.#filledCount; i++) this.#clearEntry(this.#filled[i]);
     this.#filledCount = 0;
-    this.#codeStores.fill(EMPTY_LOW);
+    this.#forgetCodeStores();
     if (this.#hasLarge) this.#largeRegions.fill(0);
     this.#hasLarge = false;
     this.#hasHuge = false;
   }
 
   #wipe(): void {
-    this.#codeStores.fill(EMPTY_LOW);
+    this.#forgetCodeStores();
     for (let at = TLB_SUPERVISOR; at < ALL_TLBS_END; at += 16) this.#clearEntry(at);
   }
 
@@ -363,20 +365,26 @@ export class Mmu {
       this.flushTlb(); // more than asked for, which is always allowed
       return;
     }
-    this.#codeStores.fill(EMPTY_LOW);
+    this.#forgetCodeStores();
     const low = addressLow & ~0xfff;
     const data = ((low >>> 12) & (TLB_ENTRIES - 1)) * 16;
     const fetch = ((low >>> 12) & (FETCH_TLB_ENTRIES - 1)) * 16;
-    for (const at of [
-      TLB_USER + data,
-      TLB_USER + TLB_BYTES + data,
-      TLB_SUPERVISOR + data,
-      TLB_SUPERVISOR + TLB_BYTES + data,
-      FETCH_TLB_USER + fetch,
-      FETCH_TLB_SUPERVISOR + fetch,
-    ]) {
-      if (this.#i32[at >> 2] === low && this.#i32[(at >> 2) + 1] === (addressHigh | 0)) this.#clearEntry(at);
-    }
+    const high = addressHigh | 0;
+    this.#clearMatch(TLB_USER + data, low, high);
+    this.#clearMatch(TLB_USER + TLB_BYTES + data, low, high);
+    this.#clearMatch(TLB_SUPERVISOR + data, low, high);
+    this.#clearMatch(TLB_SUPERVISOR + TLB_BYTES + data, low, high);
+    this.#clearMatch(FETCH_TLB_USER + fetch, low, high);
+    this.#clearMatch(FETCH_TLB_SUPERVISOR + fetch, low, high);
+  }
+
+  #forgetCodeStores(): void {
+    if (this.#hasCodeStores) this.#codeStores.fill(EMPTY_LOW);
+    this.#hasCodeStores = false;
+  }
+
+  #clearMatch(at: number, low: number, high: number): void {
+    if (this.#i32[at >> 2] === low && this.#i32[(at >> 2) + 1] === high) this.#clearEntry(at);
   }
 
   /** Removes the write tags of every alias of a frame, when it gets its first decoded code. */

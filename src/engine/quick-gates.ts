@@ -130,15 +130,32 @@ export class QuickGates {
       : this.#push32(cpl, errorCode, ripLow, resume);
     if (!cr) return false;
 
-    this.#install(SEG.CS, selector & ~3, code);
+    const stays = cpl === 0 && this.#isCurrent(selector & ~3, code);
+    if (!stays) this.#install(SEG.CS, selector & ~3, code);
     i32[STATE.RIP >> 2] = toLow;
     i32[(STATE.RIP >> 2) + 1] = toHigh;
     const clear = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM | ((word1 & 0x100) === 0 ? RFLAGS.IF : 0);
     i32[STATE.SYS_FLAGS >> 2] = sysFlags & ~clear;
     i32[STATE.SHADOW >> 2] = 0;
+    if (stays) return true;
     i32[STATE.CPL >> 2] = 0;
     this.#modeChanged();
     return true;
+  }
+
+  /** Whether CS holds this selector and descriptor already: then the mode stays, too. */
+  #isCurrent(selector: number, at: number): boolean {
+    const i32 = this.#i32;
+    return (
+      (this.#segment(SEG.CS, 0) & 0xffff) === selector &&
+      this.#segment(SEG.CS, SEG_ATTRIBUTES) === ((i32[at + 1] >>> 8) & 0xf0ff) &&
+      this.#segment(SEG.CS, SEG_LIMIT) === -1 &&
+      (i32[at + 1] & 0x8f_0000) === 0x8f_0000 &&
+      (i32[at] & 0xffff) === 0xffff &&
+      this.#segment(SEG.CS, SEG_BASE) === 0 &&
+      i32[at] >>> 16 === 0 &&
+      (i32[at + 1] & 0xff00_00ff) === 0
+    );
   }
 
   #flags(resume: boolean): number {
@@ -259,14 +276,16 @@ export class QuickGates {
       if (stack < 0 || (stackSelector & 3) !== level || this.#flat(stack, FLAT_DATA) !== level) return false;
     }
     if (level === 3 && !this.#keepsData()) return false;
+    const stays = level === 0 && this.#isCurrent(selector, code);
     this.#returnFlags(i32[at + 4], sysFlags);
     i32[STATE.RIP >> 2] = i32[at];
     i32[(STATE.RIP >> 2) + 1] = ripHigh;
     i32[RSP >> 2] = i32[at + 6];
     i32[(RSP >> 2) + 1] = i32[at + 7];
-    this.#install(SEG.CS, selector, code);
+    if (!stays) this.#install(SEG.CS, selector, code);
     if (stack < 0) this.#put(SEG.SS, stackSelector, 0, 0, 0);
     else this.#install(SEG.SS, stackSelector, stack);
+    if (stays) return true; // in 64-bit code SS decides nothing
     i32[STATE.CPL >> 2] = level;
     this.#modeChanged();
     return true;
@@ -297,6 +316,7 @@ export class QuickGates {
     i32[RSP >> 2] = level === 3 ? i32[at + 3] : (sp + 12) | 0;
     i32[(RSP >> 2) + 1] = 0;
     if (level === 3) this.#install(SEG.SS, i32[at + 4] & 0xffff, stack);
+    if (level === 0 && this.#isCurrent(selector, code)) return true;
     this.#install(SEG.CS, selector, code);
     i32[STATE.CPL >> 2] = level;
     this.#modeChanged();
