@@ -563,7 +563,7 @@ export class Cpu implements SystemCore {
     if (quick === null) return STATUS.HELPER;
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
-    this.#pointRip(record, helper.length);
+    if (helper.helper === 'int') this.#pointRip(record, helper.length); // it pushes the next RIP
     let done: number;
     try {
       done = quick(helper);
