@@ -589,7 +589,11 @@ export class Cpu implements SystemCore {
     const flags = view.getInt32(STATE.SYS_FLAGS, true);
     if (view.getInt32(STATE.MODE, true) !== mode || view.getInt32(STATE.CPL, true) !== cpl) return false;
     if ((flags & RFLAGS.TF) !== 0 || ((flags & RFLAGS.IF) !== 0 && this.host.interruptPending())) return false;
-    if ((flags & RFLAGS.RF) !== 0) view.setInt32(STATE.SYS_FLAGS, flags & ~RFLAGS.RF, true);
+    if ((flags & RFLAGS.RF) !== 0) {
+      // RF ends with the next instruction; with none left to run, it is still set.
+      if (view.getInt32(STATE.LEFT, true) === 0) return false;
+      view.setInt32(STATE.SYS_FLAGS, flags & ~RFLAGS.RF, true);
+    }
     return true;
   }
 
