@@ -396,9 +396,11 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   setState64(code, STATE.RIP, get(I64, target));
   leave(i32(STATUS.JUMP));
   code.op(OP.end); // jump
-  lookUp(code, get(I64, target), plan.mode, (to) => {
-    code.set(block, to);
-    code.br(code.depth); // to enter
+  code.set(found, call(I32, fn.lookup, get(I64, target)));
+  code.depth = 0;
+  code.if(get(I32, found), () => {
+    code.set(block, get(I32, found));
+    code.br(1); // over the if, to enter
   });
   setState64(code, STATE.RIP, get(I64, target));
   leave(i32(STATUS.JUMP));
