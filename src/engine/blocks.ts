@@ -3,7 +3,7 @@
  * A block is decoded once per physical address and mode word, up to a jump, a TypeScript instruction, the page's end or
  * 64 instructions. The code map knows which bytes of which frame lie in blocks; every write that reaches such bytes,
  * through whatever alias, drops those blocks; an instruction that writes to its own block runs again, alone.
- * May not: walk page tables or set accessed bits ahead of execution.   Next: engine/cpu.ts. */
+ * May not: walk page tables or set accessed bits ahead of execution.   Next: engine/fault-log.ts. */
 
 import { BIT_STRING } from '../x86/isa/bits.ts';
 import { CONDITIONS, type Form } from '../x86/isa/types.ts';
@@ -19,9 +19,8 @@ import { describe, type Variant } from './variants.ts';
 const MAX_INSTRUCTIONS = 64;
 const MAX_RECORDS = 2 * MAX_INSTRUCTIONS + 2;
 const MAX_BLOCK_BYTES = HEADER_BYTES + MAX_RECORDS * RECORD_BYTES;
-/** Where instructions that cross a page are put, one at a time. */
-export const SCRATCH = BLOCKS;
-export const FIRST_BLOCK = BLOCKS + MAX_BLOCK_BYTES;
+/** A block of one instruction: its step, its record, its end. */
+const GATHERED_BYTES = HEADER_BYTES + 4 * RECORD_BYTES;
 
 /** The segment step's EXTRA: what TypeScript must check, or that the code can do it alone. */
 export const STEP = { SIZE: 0xff, WRITE: 0x100, SIMPLE: 0x200, BIT_WIDTH: 16 } as const;
@@ -75,7 +74,10 @@ export class Blocks {
   private readonly exact = new Map<number, Block>();
   private readonly frames = new Map<number, Frame>();
   private helpers: HelperRecord[] = [];
-  private top = FIRST_BLOCK;
+  /** Instructions that were gathered from more than one page, by address and mode, and their bytes. */
+  private readonly gathered = new Map<number, { code: Uint8Array; address: number }>();
+  private readonly window = new Uint8Array(4096 + 32);
+  private top = BLOCKS;
   private decoded = 0;
   /** Called when a frame gets its first block. */
   private readonly frameHasCode: (gpaPage: number) => void;
@@ -113,7 +115,8 @@ export class Blocks {
     this.exact.clear();
     this.frames.clear();
     this.helpers = [];
-    this.top = FIRST_BLOCK;
+    this.top = BLOCKS;
+    this.gathered.clear();
     this.bytes.fill(0xff, BLOCK_TABLE, BLOCK_TABLE + BLOCK_TABLE_ENTRIES * 16);
   }
 
@@ -159,13 +162,40 @@ export class Blocks {
     return block;
   }
 
-  /** Decodes one instruction from gathered bytes that begin at a page offset and reach into the next page. */
-  crossing(code: Uint8Array, offset: number, mode: number): number {
-    const padded = new Uint8Array(4096 + 32);
-    padded.set(code, offset);
-    const written = this.emit(SCRATCH, padded, 0, offset, offset + code.length, mode | MODE.PLAIN, 1, -1);
-    if (written === undefined) throw new Error('broken belief: an instruction of at most 15 bytes fits two pages');
-    return SCRATCH;
+  /** Whether the bytes hold a whole instruction (or one that is wrong for sure). */
+  decodes(code: Uint8Array, length: number, size: 16 | 32 | 64): boolean {
+    return this.decoder.decode(code, 0, length, size) !== 'truncated';
+  }
+
+  /** Length of the instruction that was last gathered at an address, if there is one. */
+  gatheredLength(gpa: number, mode: number): number | undefined {
+    return this.gathered.get(gpa * 1024 + mode)?.code.length;
+  }
+
+  /** Whether its bytes are these, as far as both go. */
+  isGathered(gpa: number, mode: number, code: Uint8Array, length: number): boolean {
+    const known = this.gathered.get(gpa * 1024 + mode);
+    if (known === undefined) return false;
+    for (let i = Math.min(length, known.code.length) - 1; i >= 0; i--) if (known.code[i] !== code[i]) return false;
+    return true;
+  }
+
+  /** The block of one instruction whose bytes were gathered, because they reach into another page; `mode` is plain.
+   * The code map does not watch it: its bytes are compared each time. */
+  crossing(gpa: number, code: Uint8Array, length: number, offset: number, mode: number): number {
+    const key = gpa * 1024 + mode;
+    const known = this.gathered.get(key);
+    if (known !== undefined && known.code.length <= length && this.isGathered(gpa, mode, code, length)) {
+      return known.address;
+    }
+    if (this.top + GATHERED_BYTES > BLOCKS_END) this.clear();
+    this.window.set(code.subarray(0, length), offset);
+    const address = this.top;
+    const written = this.emit(address, this.window, 0, offset, offset + length, mode, 1, -1);
+    if (written === undefined) throw new Error('broken belief: gathered bytes hold a whole instruction');
+    this.top += GATHERED_BYTES;
+    this.gathered.set(key, { code: code.slice(0, written.end - offset), address });
+    return address;
   }
 
   private emit(
@@ -434,10 +464,7 @@ export class Blocks {
       rex: d.rex,
       portImmediate: d.immediateLow & 0xff,
     };
-    // What lies in the scratch block is forgotten with the next one there; a guest may run such code for ever.
-    const index = at < FIRST_BLOCK ? 0 : Math.max(1, this.helpers.length);
-    this.helpers[index] = record;
-    this.view.setInt32(at + REC.EXTRA, index, true);
+    this.view.setInt32(at + REC.EXTRA, this.helpers.push(record) - 1, true);
   }
 
   private variantOf(d: Decoded, size: 16 | 32 | 64): Lowered {

@@ -11,25 +11,25 @@ import { RFLAGS, VECTOR } from '../x86/constants.ts';
 import type { CpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { MemoryAccess } from './access.ts';
-import { Blocks, FIRST_BLOCK, type HelperRecord, STEP } from './blocks.ts';
+import { Blocks, type HelperRecord, STEP } from './blocks.ts';
+import { CodeFetch } from './code-fetch.ts';
 import { type Access, type CpuHost, GuestFault, type HelperInsn, Unbuilt } from './core.ts';
 import { coreBytes } from './core-bytes.ts';
 import { CpuState } from './cpu-state.ts';
-import { RIP_BASE } from './decoder.ts';
+import { FaultLog, type RaisedFault } from './fault-log.ts';
 import { highHalf, lowHalf } from './halves.ts';
+import { CurrentInsn, HELPERS } from './helper-insn.ts';
 import { AGAIN, BREAKPOINT_HITS, Mmu } from './mmu.ts';
-import { codeSize, MODE, modeWord } from './mode.ts';
+import { MODE, modeWord } from './mode.ts';
 import { pagingFeatures } from './page-walk.ts';
 import { QuickGates } from './quick-gates.ts';
 import { QUICK, QuickHelpers } from './quick-helpers.ts';
 import { ASK, BLOCK, REC, STATUS } from './record.ts';
 import { evaluate } from './reference.ts';
 import {
-  FETCH_TLB_ENTRIES,
   FETCH_TLB_SUPERVISOR,
   FETCH_TLB_USER,
   RAM,
-  SEG,
   SHADOW,
   STATE,
   TLB_SUPERVISOR,
@@ -38,29 +38,14 @@ import {
   TRAIL_ENTRIES,
   TRAIL_INDEX,
 } from './state.ts';
-import { controlHelpers } from './system/control.ts';
-import { descriptorHelpers } from './system/descriptors.ts';
-import { deliverException, deliverInterrupt, exceptionHelpers } from './system/exceptions.ts';
-import { farHelpers } from './system/far.ts';
-import { fpuHelpers, resetFpu } from './system/fpu-state.ts';
+import { deliverException, deliverInterrupt } from './system/exceptions.ts';
+import { resetFpu } from './system/fpu-state.ts';
 import { ioHelpers } from './system/io.ts';
-import { miscHelpers } from './system/misc.ts';
-import { msrHelpers } from './system/msr-access.ts';
-import { segmentHelpers } from './system/segments.ts';
-import { stackFlagHelpers } from './system/stack-flags.ts';
-import { syscallHelpers } from './system/syscall.ts';
 import type { SystemCore } from './system/system-core.ts';
 
 /** Instructions per call into generated code: long enough to forget the call, short enough for the host's optimising
  * compiler to take over early. */
 export const QUANTUM = 1_000_000;
-/** Faults in a row without one completed instruction that end a run. */
-const FAULT_LOOP = 1000;
-
-/** Exceptions kept for reports: the last few, and the first in a slot of its own. */
-const KEPT_FAULTS = 8;
-const FIRST_FAULT = KEPT_FAULTS;
-const FAULT_WORDS = 6;
 
 export type CpuExit =
   /** The asked-for count was reached. */
@@ -75,15 +60,6 @@ export type CpuExit =
   | { kind: 'fault-loop' }
   | { kind: 'unbuilt'; what: string; table: string };
 
-/** An exception as the CPU raised it. */
-export type RaisedFault = {
-  vector: number;
-  errorCode: number | undefined;
-  cr2: bigint | undefined;
-  rip: bigint;
-  instructions: number;
-};
-
 export type CpuOptions = {
   /** Bytes, a multiple of 64 KiB, at most 3 GiB. */
   ramSize: number;
@@ -94,8 +70,6 @@ export type CpuOptions = {
   /** Instructions per call into generated code; what it is cannot be seen by the guest. */
   quantum?: number;
 };
-
-type Helper = (core: SystemCore, insn: HelperInsn) => unknown;
 
 /** How a helper ends its turn, beyond its effect. */
 const EVENT_HELPERS = new Set(['in', 'out', 'ins', 'outs']);
@@ -109,10 +83,6 @@ export class Cpu implements SystemCore {
   readonly state: CpuState;
   /** Virtual nanoseconds that were skipped while halted. */
   idleNs = 0;
-  /** Exceptions so far. */
-  faultCount = 0;
-  readonly #faultWords = new Int32Array((KEPT_FAULTS + 1) * FAULT_WORDS);
-  readonly #faultCounts = new Float64Array(KEPT_FAULTS + 1);
   /** MSRs that do not exist, with how often each was touched. */
   readonly unknownMsrs = new Map<number, number>();
 
@@ -121,19 +91,18 @@ export class Cpu implements SystemCore {
   readonly #access: MemoryAccess;
   readonly #blocks: Blocks;
   readonly #exports: { run32(block: number): number; run64(block: number): number; lookup(): number };
+  readonly #faults: FaultLog;
+  readonly #fetch: CodeFetch;
   readonly #insn: CurrentInsn;
   readonly #gates: QuickGates;
   readonly #quick: QuickHelpers;
   readonly #plain: boolean;
   readonly #quantum: number;
-  readonly #helpers: Record<string, Helper>;
   #done = 0;
   #grant = 0;
   #inCode = false;
   #halted = false;
   #debugging = false;
-  #faultsInRow = 0;
-  #lastFaultAt = -1;
   /** The next instruction is to run alone: fewer are left than its block has, or it asked for it (mustRunAlone). */
   #tail = false;
   /** In `#single`: the block in code is one instruction. */
@@ -170,11 +139,12 @@ export class Cpu implements SystemCore {
       (page) => this.#mmu.dropWriteTags(page),
     );
     this.#blocks.clear();
+    this.#faults = new FaultLog(this.#view);
+    this.#fetch = new CodeFetch(this.state, this.#mmu, this.#blocks, ramSize);
     this.#insn = new CurrentInsn(this.state);
     this.#gates = new QuickGates(this.state, this.buffer, () => this.modeChanged());
     const hasTsc = cpuModel.features.has('TSC');
     this.#quick = new QuickHelpers(this.state, this.buffer, host, this.#mmu, this.#gates, () => this.now, hasTsc);
-    this.#helpers = allHelpers;
     const imports = {
       cpu: {
         memory,
@@ -211,7 +181,7 @@ export class Cpu implements SystemCore {
     if (state.cr3 !== undefined || state.cr0 !== undefined)
       this.#mmu.loadPdptes(Number(this.state.get64('CR3') & 0xffff_ffffn));
     this.#halted = false;
-    this.#faultsInRow = 0;
+    this.#faults.inRow = 0;
     this.modeChanged();
   }
 
@@ -392,9 +362,8 @@ export class Cpu implements SystemCore {
       const { rip } = this.state;
       if ([...this.#breakpoints].some((b) => (b & 0xfffn) === (rip & 0xfffn))) return this.#single();
     }
-    const block = this.#find(0);
+    const block = this.#exports.lookup() || this.#fetch.find(0);
     if (block < 0) return this.#raise();
-    if (block < FIRST_BLOCK) return this.#single();
     const status = this.#execute(block, grant);
     if (status === STATUS.BUDGET) {
       // The next block is longer than what is left of the grant. Near the end of `until`, and where a grant is shorter
@@ -423,7 +392,7 @@ export class Cpu implements SystemCore {
     view.setInt32(STATE.SYS_FLAGS, view.getInt32(STATE.SYS_FLAGS, true) & ~RFLAGS.RF, true);
     state.shadow = SHADOW.NONE;
     if (shadow !== SHADOW.STACK) view.setInt32(BREAKPOINT_HITS, 0, true);
-    const block = this.#find(MODE.PLAIN);
+    const block = this.#fetch.find(MODE.PLAIN);
     if (block < 0) return this.#raise();
     const low = view.getInt32(STATE.RIP, true);
     this.#alone = true;
@@ -460,18 +429,12 @@ export class Cpu implements SystemCore {
     const { state } = this;
     if ((this.#view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.RF) !== 0) return 0;
     const dr7 = Number(state.dr(7));
-    const at = this.#linearRip();
+    const at = this.#fetch.linearRip();
     for (let n = 0; n < 4; n++) {
       const enabled = ((dr7 >> (2 * n)) & 3) !== 0 && ((dr7 >> (16 + 4 * n)) & 3) === 0;
       if (enabled && state.dr(n) === at) return 1 << n;
     }
     return 0;
-  }
-
-  #linearRip(): bigint {
-    const { state } = this;
-    const sum = state.rip + state.base(SEG.CS);
-    return state.is64 ? BigInt.asUintN(64, state.rip) : sum & 0xffff_ffffn;
   }
 
   #execute(block: number, grant: number): number {
@@ -601,7 +564,7 @@ export class Cpu implements SystemCore {
   #askFault(record: number): number {
     const view = this.#view;
     const vector = view.getInt32(STATE.FAULT_VECTOR, true);
-    if (this.#stepping || vector === AGAIN || this.#faultsInRow > 1) return STATUS.FAULT;
+    if (this.#stepping || vector === AGAIN || this.#faults.inRow > 1) return STATUS.FAULT;
     const error = view.getInt32(STATE.FAULT_ERROR, true);
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
@@ -614,7 +577,7 @@ export class Cpu implements SystemCore {
       view.setInt32(STATE.CR2, view.getInt32(STATE.FAULT_CR2, true), true);
       view.setInt32(STATE.CR2 + 4, view.getInt32(STATE.FAULT_CR2 + 4, true), true);
     }
-    this.#noteFault(vector, error, low, high, completed);
+    this.#faults.note(vector, error, low, high, completed);
     view.setInt32(STATE.LEFT, view.getInt32(STATE.LEFT, true) + view.getUint8(record + REC.REMAINING), true);
     return this.#goesOn(mode, cpl) ? ASK.JUMP : STATUS.JUMP;
   }
@@ -632,7 +595,7 @@ export class Cpu implements SystemCore {
     const isPageFault = vector === VECTOR.PF;
     const low = view.getInt32(STATE.RIP, true);
     const high = view.getInt32(STATE.RIP + 4, true);
-    if (this.#noteFault(vector, error, low, high, this.#done)) return { kind: 'fault-loop' };
+    if (this.#faults.note(vector, error, low, high, this.#done)) return { kind: 'fault-loop' };
     if (isPageFault) {
       view.setInt32(STATE.CR2, view.getInt32(STATE.FAULT_CR2, true), true);
       view.setInt32(STATE.CR2 + 4, view.getInt32(STATE.FAULT_CR2 + 4, true), true);
@@ -647,7 +610,7 @@ export class Cpu implements SystemCore {
     const view = this.#view;
     const low = view.getInt32(STATE.RIP, true);
     const high = view.getInt32(STATE.RIP + 4, true);
-    if (this.#noteFault(vector, errorCode ?? -1, low, high, this.#done)) return { kind: 'fault-loop' };
+    if (this.#faults.note(vector, errorCode ?? -1, low, high, this.#done)) return { kind: 'fault-loop' };
     return this.#enterGate(vector, errorCode, cr2, dr6);
   }
 
@@ -661,50 +624,17 @@ export class Cpu implements SystemCore {
     return undefined;
   }
 
-  /** Keeps the exception for reports; true when nothing else has happened for too long. */
-  #noteFault(vector: number, error: number, ripLow: number, ripHigh: number, completed: number): boolean {
-    const slot = this.faultCount === 0 ? FIRST_FAULT : this.faultCount % KEPT_FAULTS;
-    const at = slot * FAULT_WORDS;
-    const view = this.#view;
-    const words = this.#faultWords;
-    words[at] = vector;
-    words[at + 1] = error;
-    words[at + 2] = ripLow;
-    words[at + 3] = ripHigh;
-    words[at + 4] = view.getInt32(STATE.FAULT_CR2, true);
-    words[at + 5] = view.getInt32(STATE.FAULT_CR2 + 4, true);
-    this.#faultCounts[slot] = completed;
-    this.faultCount++;
-    this.#faultsInRow = this.#lastFaultAt === completed ? this.#faultsInRow + 1 : 0;
-    this.#lastFaultAt = completed;
-    return this.#faultsInRow >= FAULT_LOOP;
-  }
-
-  #faultAt(slot: number): RaisedFault {
-    const at = slot * FAULT_WORDS;
-    const words = this.#faultWords;
-    const wide = (n: number): bigint => (BigInt(words[at + n + 1] >>> 0) << 32n) | BigInt(words[at + n] >>> 0);
-    return {
-      vector: words[at],
-      errorCode: words[at + 1] < 0 ? undefined : words[at + 1],
-      cr2: words[at] === VECTOR.PF ? wide(4) : undefined,
-      rip: wide(2),
-      instructions: this.#faultCounts[slot],
-    };
-  }
-
   /** The first exception of the run. */
   get firstFault(): RaisedFault | undefined {
-    return this.faultCount === 0 ? undefined : this.#faultAt(FIRST_FAULT);
+    return this.#faults.first;
   }
-
   /** The last exceptions, newest last. */
   get recentFaults(): RaisedFault[] {
-    const count = Math.min(this.faultCount, KEPT_FAULTS);
-    return Array.from({ length: count }, (_, i) => {
-      const n = this.faultCount - count + i;
-      return this.#faultAt(n === 0 ? FIRST_FAULT : n % KEPT_FAULTS);
-    });
+    return this.#faults.recent;
+  }
+  /** Exceptions so far. */
+  get faultCount(): number {
+    return this.#faults.count;
   }
 
   #caught(e: unknown): CpuExit | undefined {
@@ -730,7 +660,7 @@ export class Cpu implements SystemCore {
       else if (record.helper === 'hlt') this.#halt();
       else if (record.helper === 'ins' || record.helper === 'outs') jumped = this.#portString(insn, record.helper);
       else {
-        const helper = this.#helpers[record.helper];
+        const helper = HELPERS[record.helper];
         if (helper === undefined) throw new Error(`broken belief: a helper named ${record.helper} exists`);
         jumped = helper(this, insn);
         this.#entered = jumped === true && GATES.has(record.helper);
@@ -770,79 +700,7 @@ export class Cpu implements SystemCore {
     return count !== 1n;
   }
 
-  // ---- Finding code
-
-  /** Block at RIP, or -1 with the fault in FAULT_*. Sets PAGE_BASE. */
-  #find(plain: number): number {
-    const view = this.#view;
-    const mode = view.getInt32(STATE.MODE, true) | plain;
-    if (plain === 0) {
-      const known = this.#exports.lookup();
-      if (known !== 0) return known;
-    }
-    if ((mode & MODE.CS_LIMITED) !== 0 && this.#pastLimit(0)) return -1;
-    const linear = this.#linearRip();
-    const page = this.#fetchPage(linear);
-    if (page < 0) return -1;
-    const offset = Number(linear & 0xfffn);
-    view.setBigUint64(STATE.PAGE_BASE, BigInt.asUintN(64, this.state.rip - BigInt(offset)), true);
-    if (page >= this.ramSize || (mode & MODE.CS_LIMITED) !== 0) return this.#gathered(linear, page, offset, mode);
-    return this.#blocks.find(page + offset, mode) ?? this.#gathered(linear, page, offset, mode);
-  }
-
-  /** Guest-physical page of a linear address for a fetch, through the fetch TLB. */
-  #fetchPage(linear: bigint): number {
-    const view = this.#view;
-    const low = lowHalf(linear);
-    const high = highHalf(linear);
-    const user = this.state.cpl === 3;
-    const at = (user ? FETCH_TLB_USER : FETCH_TLB_SUPERVISOR) + ((low >>> 12) & (FETCH_TLB_ENTRIES - 1)) * 16;
-    if (view.getInt32(at, true) === (low & ~0xfff) && view.getInt32(at + 4, true) === (high | 0)) {
-      return view.getUint32(at + 8, true);
-    }
-    const page = this.#mmu.fetchTranslate(low, high, user);
-    if (page === -1) return -1;
-    if (page < 0) {
-      view.setInt32(STATE.FAULT_VECTOR, VECTOR.GP, true); // not canonical
-      view.setInt32(STATE.FAULT_ERROR, 0, true);
-      return -1;
-    }
-    return page;
-  }
-
-  #pastLimit(bytes: number): boolean {
-    const { state } = this;
-    if (state.rip + BigInt(bytes) <= BigInt(state.limit(SEG.CS))) return false;
-    this.#view.setInt32(STATE.FAULT_VECTOR, VECTOR.GP, true);
-    this.#view.setInt32(STATE.FAULT_ERROR, 0, true);
-    return true;
-  }
-
-  /** An instruction whose bytes are not simply a run in one page of RAM: they are collected, as many as it needs. */
-  #gathered(linear: bigint, page: number, offset: number, mode: number): number {
-    const limited = (mode & MODE.CS_LIMITED) !== 0;
-    const room = limited ? Math.min(15, Number(BigInt(this.state.limit(SEG.CS)) - this.state.rip) + 1) : 15;
-    const byteAt = (gpa: number): number => (gpa < this.ramSize ? this.state.bytes[RAM + gpa] : 0xff);
-    const here = Math.min(room, 4096 - offset);
-    const code = Array.from({ length: here }, (_, i) => byteAt(page + offset + i));
-    const enough = (): boolean =>
-      this.#blocks.decoder.decode(Uint8Array.from(code), 0, code.length, codeSize(mode)) !== 'truncated';
-    if (!enough()) {
-      if (here < room) {
-        const next = this.#linearNext(linear);
-        const second = this.#fetchPage(next);
-        if (second < 0) return -1;
-        for (let i = 0; code.length < room; i++) code.push(byteAt(second + i));
-      }
-      if (!enough() && this.#pastLimit(room)) return -1;
-    }
-    return this.#blocks.crossing(Uint8Array.from(code), offset, mode & ~MODE.PLAIN);
-  }
-
-  #linearNext(linear: bigint): bigint {
-    const next = (linear & ~0xfffn) + 0x1000n;
-    return this.state.is64 ? BigInt.asUintN(64, next) : next & 0xffff_ffffn;
-  }
+  // ---- Segments that are not flat
 
   /** The checked-segment step of generated code: LINEAR, or 1 with the fault in FAULT_*. */
   #segmentStep(record: number): number {
@@ -873,79 +731,6 @@ const EVENT: CpuExit = { kind: 'event' };
 
 const GATES = new Set(['int', 'int3', 'into', 'int1']);
 
-const allHelpers: Record<string, Helper> = {
-  ...controlHelpers,
-  ...msrHelpers,
-  ...ioHelpers,
-  ...fpuHelpers,
-  ...segmentHelpers,
-  ...descriptorHelpers,
-  ...exceptionHelpers,
-  ...farHelpers,
-  ...syscallHelpers,
-  ...stackFlagHelpers,
-  ...miscHelpers,
-} as Record<string, Helper>;
-
 function unbuiltInstruction(record: HelperRecord): Unbuilt {
   return new Unbuilt(`${record.name} (${record.form?.op.unbuilt})`, 'x86/isa');
-}
-
-/** The running helper instruction: one object, pointed at each in turn. */
-class CurrentInsn implements HelperInsn {
-  #record!: HelperRecord;
-  readonly #state: CpuState;
-  rip = 0n;
-  nextRip = 0n;
-  constructor(state: CpuState) {
-    this.#state = state;
-  }
-  use(record: HelperRecord, rip: bigint, nextRip: bigint): void {
-    this.#record = record;
-    this.rip = rip;
-    this.nextRip = nextRip;
-  }
-  get length(): number {
-    return this.#record.length;
-  }
-  get name(): string {
-    return this.#record.name;
-  }
-  get operandSize(): 2 | 4 | 8 {
-    return this.#record.operandSize;
-  }
-  get addressSize(): 2 | 4 | 8 {
-    return this.#record.addressSize;
-  }
-  get rep(): 0 | 2 | 3 {
-    return this.#record.rep;
-  }
-  get reg(): number {
-    return this.#record.reg;
-  }
-  get isMemory(): boolean {
-    return this.#record.isMemory;
-  }
-  get rm(): number {
-    return this.#record.rm;
-  }
-  get segment(): number {
-    return this.#record.segment;
-  }
-  get immediate(): bigint {
-    return this.#record.immediate;
-  }
-  get immediate2(): number {
-    return this.#record.immediate2;
-  }
-  get opcode(): number {
-    return this.#record.opcode;
-  }
-  offset(): bigint {
-    const { base, index, scale, displacement, addressBits } = this.#record;
-    const state = this.#state;
-    const b = base === RIP_BASE ? this.nextRip : base >= 0 ? state.gpr(base) : 0n;
-    const i = index >= 0 ? state.gpr(index) << BigInt(scale) : 0n;
-    return BigInt.asUintN(addressBits, b + i + BigInt(displacement));
-  }
 }
