@@ -540,6 +540,8 @@ export class Cpu implements SystemCore {
       case QUICK.DONE:
         return view.getInt32(STATE.SHADOW, true) === 0 ? ASK.NEXT : STATUS.DONE;
       case QUICK.EVENT:
+        if ((view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.IF) !== 0 && this.host.interruptPending())
+          return STATUS.EVENT;
         return this.host.nothingMoved?.() ? ASK.NEXT : STATUS.EVENT;
       default:
         return this.#goesOn(mode, cpl) ? ASK.JUMP : STATUS.JUMPED;

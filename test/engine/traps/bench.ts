@@ -51,6 +51,7 @@ export class BenchHost implements CpuHost {
   portValue = 0x5a5a_5a5a;
   onPort: ((port: number) => void) | undefined;
   onMmio: ((gpa: number) => void) | undefined;
+  nothingMoved?: () => boolean;
   portRead(port: number): number {
     this.onPort?.(port);
     this.log.push(`in ${port.toString(16)}`);

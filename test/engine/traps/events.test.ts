@@ -141,6 +141,29 @@ inEveryForm('an interrupt', (form) => {
       ),
     ).toEqual([0, 0]);
   });
+  it('comes right behind the port access that raised it, even when no event moved', () => {
+    for (const [access, length] of [
+      ['e6 80', 2], // out 0x80, al
+      ['ed', 1], // in eax, dx
+    ] as const) {
+      const bench = new Bench(form)
+        .code(
+          hex(
+            '90', // nop
+            access,
+            '90', // nop
+            '90', // nop
+            'f4', // hlt
+          ),
+        )
+        .set({ rflags: 2 | IF });
+      bench.host.nothingMoved = () => true;
+      bench.host.onPort = () => {
+        bench.host.pending = 0x40;
+      };
+      expect(at(bench)).toEqual([2, 1 + length]);
+    }
+  });
   it('waits for the instruction behind STI', () => {
     expect(
       at(
