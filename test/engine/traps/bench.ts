@@ -115,6 +115,7 @@ function cpuFor(form: Form, host: CpuHost): Cpu {
       mmioWrite: (gpa, size, value) => current.current.mmioWrite(gpa, size, value),
       interruptPending: () => current.current.interruptPending(),
       acknowledgeInterrupt: () => current.current.acknowledgeInterrupt(),
+      nothingMoved: () => current.current.nothingMoved?.() ?? false,
     };
     const { plain, quantum } = form;
     entry = { cpu: Cpu.create({ ramSize: RAM_SIZE, cpuModel: MAX_MODEL, host: relay, plain, quantum }), host: current };
