@@ -16,6 +16,8 @@ export interface Device {
   /** Reads `size` bytes (1, 2 or 4) at `offset` from the device's first port; unused high bits are ignored. */
   read(offset: number, size: 1 | 2 | 4): number;
   write(offset: number, size: 1 | 2 | 4, value: number): void;
+  /** False for a device whose accesses never change when another event comes: no timer, no interrupt controller. */
+  readonly movesEvents?: boolean;
   /** The virtual time (ns) at which the device wants `tick` called, or undefined when it waits for nothing. */
   nextEvent?(): number | undefined;
   /** Called at or after the time that nextEvent gave. */

@@ -34,6 +34,7 @@ export type Uart16550Options = {
 
 export class Uart16550 implements Device {
   readonly name: string;
+  readonly movesEvents = false;
   private readonly transmit: (byte: number) => void;
   private readonly irq: IrqLine;
   private readonly onRoom: (() => void) | undefined;

@@ -25,8 +25,10 @@ export class PioBus {
   private readonly firstPorts: number[] = [0];
   private readonly wide: boolean[] = [false];
   private readonly names: string[] = ['unassigned'];
-  /** Set by every access that reached a device; whoever wants to know clears it. */
+  /** Set by every access that reached a device, and by one whose device may move events; whoever wants to know clears
+   * them. */
   touched = false;
+  eventsTouched = false;
   private readonly absentReads = new Uint32Array(PORTS);
   private readonly absentWrites = new Uint32Array(PORTS);
 
@@ -51,7 +53,7 @@ export class PioBus {
     if (size === 1 || this.wide[index]) {
       const device = this.devices[index];
       if (device !== undefined) {
-        this.touched = true;
+        this.touch(device);
         return truncate(device.read(at - this.firstPorts[index], size), size);
       }
       this.absentReads[at]++;
@@ -62,6 +64,11 @@ export class PioBus {
     return (low | (this.in(at + 2, 1) << 16) | (this.in(at + 3, 1) << 24)) >>> 0;
   }
 
+  private touch(device: Device): void {
+    this.touched = true;
+    if (device.movesEvents !== false) this.eventsTouched = true;
+  }
+
   /** Writes the low `size` bytes of `value`. */
   out(port: number, size: AccessSize, value: number): void {
     const at = port & 0xffff;
@@ -69,7 +76,7 @@ export class PioBus {
     if (size === 1 || this.wide[index]) {
       const device = this.devices[index];
       if (device !== undefined) {
-        this.touched = true;
+        this.touch(device);
         device.write(at - this.firstPorts[index], size, truncate(value, size));
       } else this.absentWrites[at]++;
       return;

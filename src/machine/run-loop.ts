@@ -73,8 +73,14 @@ export class RunLoop {
       !verdict.ended &&
       verdict.deadline === this.#armedDeadline &&
       !script.hasReady &&
-      board.nextEvent() === this.#armedEvent
+      this.#eventStays(board)
     );
+  }
+
+  #eventStays(board: Board): boolean {
+    if (!board.pio.eventsTouched) return true;
+    board.pio.eventsTouched = false;
+    return board.nextEvent() === this.#armedEvent;
   }
 
   type(bytes: Uint8Array): void {
@@ -107,6 +113,7 @@ export class RunLoop {
         board.runEvents();
         event = board.nextEvent();
       }
+      board.pio.eventsTouched = false;
       this.#armedEvent = event;
       this.#armedDeadline = verdict.deadline;
       const next = earliest(event, replay[0]?.atNs, verdict.deadline);
