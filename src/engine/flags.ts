@@ -48,7 +48,8 @@ export function materialise(view: DataView): number {
     y <<= 32 - width;
     r <<= 32 - width;
   }
-  const [small, large] = subtraction ? [x, y] : [r, x];
+  const small = subtraction ? x : r;
+  const large = subtraction ? y : x;
   if (small === large ? below === 1 : small >>> 0 < large >>> 0) flags |= CF;
   if ((subtraction ? (x ^ y) & (x ^ r) : (x ^ r) & (y ^ r)) < 0) flags |= OF;
   return flags;
@@ -57,7 +58,8 @@ export function materialise(view: DataView): number {
 /** Stores explicit flags: a result that says nothing (1: not zero, positive, odd parity), and the bits themselves. */
 export function setArithmetic(view: DataView, flags: number): void {
   view.setInt32(STATE.FLAG_BITS, flags & (CF | PF | AF | ZF | SF | OF), true);
-  view.setBigInt64(STATE.FLAG_R, 1n, true);
+  view.setInt32(STATE.FLAG_R, 1, true);
+  view.setInt32(STATE.FLAG_R + 4, 0, true);
 }
 
 function evenParity(byte: number): boolean {

@@ -18,6 +18,13 @@ const CODE_BITS = 0xe09f;
 const DPL = 0x60;
 const RSP = STATE.GPR + 4 * 8;
 const ARITHMETIC = 0x8d5;
+/** Indices of segment registers in 32-bit words, and of their parts behind the selector. */
+const CS = (STATE.SEG + SEG.CS * SEG_BYTES) >> 2;
+const SS = (STATE.SEG + SEG.SS * SEG_BYTES) >> 2;
+const TR = (STATE.SEG + SEG.TR * SEG_BYTES) >> 2;
+const ATTRIBUTES = SEG_ATTRIBUTES >> 2;
+const LIMIT = SEG_LIMIT >> 2;
+const BASE = SEG_BASE >> 2;
 const DATA_SEGMENTS = [SEG.ES, SEG.DS, SEG.FS, SEG.GS];
 
 export class QuickGates {
@@ -147,12 +154,12 @@ export class QuickGates {
   #isCurrent(selector: number, at: number): boolean {
     const i32 = this.#i32;
     return (
-      (this.#segment(SEG.CS, 0) & 0xffff) === selector &&
-      this.#segment(SEG.CS, SEG_ATTRIBUTES) === ((i32[at + 1] >>> 8) & 0xf0ff) &&
-      this.#segment(SEG.CS, SEG_LIMIT) === -1 &&
+      (i32[CS] & 0xffff) === selector &&
+      i32[CS + ATTRIBUTES] === ((i32[at + 1] >>> 8) & 0xf0ff) &&
+      i32[CS + LIMIT] === -1 &&
       (i32[at + 1] & 0x8f_0000) === 0x8f_0000 &&
       (i32[at] & 0xffff) === 0xffff &&
-      this.#segment(SEG.CS, SEG_BASE) === 0 &&
+      i32[CS + BASE] === 0 &&
       i32[at] >>> 16 === 0 &&
       (i32[at + 1] & 0xff00_00ff) === 0
     );
@@ -167,8 +174,8 @@ export class QuickGates {
     let spLow = i32[RSP >> 2];
     let spHigh = i32[(RSP >> 2) + 1];
     if (cpl === 3) {
-      if (this.#segment(SEG.TR, SEG_LIMIT) >>> 0 < 11) return false;
-      const tss = (STATE.SEG + SEG.TR * SEG_BYTES + SEG_BASE) >> 2;
+      if (i32[TR + LIMIT] >>> 0 < 11) return false;
+      const tss = TR + BASE;
       const at = this.#locate((i32[tss] + 4) | 0, i32[tss + 1], 8, false);
       if (at < 0) return false;
       spLow = i32[at];
@@ -187,13 +194,13 @@ export class QuickGates {
     }
     i32[n] = ripLow;
     i32[n + 1] = ripHigh;
-    i32[n + 2] = this.#segment(SEG.CS, 0) & 0xffff;
+    i32[n + 2] = i32[CS] & 0xffff;
     i32[n + 3] = 0;
     i32[n + 4] = this.#flags(resume);
     i32[n + 5] = 0;
     i32[n + 6] = i32[RSP >> 2];
     i32[n + 7] = i32[(RSP >> 2) + 1];
-    i32[n + 8] = this.#segment(SEG.SS, 0) & 0xffff;
+    i32[n + 8] = i32[SS] & 0xffff;
     i32[n + 9] = 0;
     i32[RSP >> 2] = to;
     i32[(RSP >> 2) + 1] = spHigh;
@@ -207,8 +214,8 @@ export class QuickGates {
     let stack = -1;
     let stackSelector = 0;
     if (cpl === 3) {
-      if (this.#segment(SEG.TR, SEG_LIMIT) >>> 0 < 9 || (this.#segment(SEG.TR, SEG_ATTRIBUTES) & 8) === 0) return false;
-      const tss = (STATE.SEG + SEG.TR * SEG_BYTES + SEG_BASE) >> 2;
+      if (i32[TR + LIMIT] >>> 0 < 9 || (i32[TR + ATTRIBUTES] & 8) === 0) return false;
+      const tss = TR + BASE;
       const at = this.#locate((i32[tss] + 4) | 0, 0, 8, false);
       if (at < 0) return false;
       sp = i32[at];
@@ -224,11 +231,11 @@ export class QuickGates {
     let n = at;
     if (errorCode >= 0) i32[n++] = errorCode;
     i32[n] = ripLow;
-    i32[n + 1] = this.#segment(SEG.CS, 0) & 0xffff;
+    i32[n + 1] = i32[CS] & 0xffff;
     i32[n + 2] = this.#flags(resume);
     if (cpl === 3) {
       i32[n + 3] = i32[RSP >> 2];
-      i32[n + 4] = this.#segment(SEG.SS, 0) & 0xffff;
+      i32[n + 4] = i32[SS] & 0xffff;
       this.#install(SEG.SS, stackSelector, stack);
     }
     i32[RSP >> 2] = to;
@@ -238,11 +245,8 @@ export class QuickGates {
 
   /** SS is a flat 32-bit data segment. */
   #flatStack(): boolean {
-    return (
-      (this.#segment(SEG.SS, SEG_ATTRIBUTES) & 0x409e) === 0x4092 &&
-      this.#segment(SEG.SS, SEG_LIMIT) === -1 &&
-      this.#segment(SEG.SS, SEG_BASE) === 0
-    );
+    const i32 = this.#i32;
+    return (i32[SS + ATTRIBUTES] & 0x409e) === 0x4092 && i32[SS + LIMIT] === -1 && i32[SS + BASE] === 0;
   }
 
   /** IRET at level 0 with frames of the code's own width: to level 0 or to level 3. */
@@ -256,7 +260,7 @@ export class QuickGates {
 
   #iret64(sysFlags: number): boolean {
     const i32 = this.#i32;
-    if ((this.#segment(SEG.CS, SEG_ATTRIBUTES) & 0x2000) === 0) return false;
+    if ((i32[CS + ATTRIBUTES] & 0x2000) === 0) return false;
     const sp = i32[RSP >> 2];
     const at = this.#locate(sp, i32[(RSP >> 2) + 1], 40, false);
     if (at < 0) return false;
