@@ -104,7 +104,7 @@ export function choosePath(image: KernelImage, { via = 'auto', unpackedKernel }:
   throw new BootError({
     what: `${image.name} supports no entry path`,
     where: image.name,
-    why: reasons.join('; '),
+    why: (image.format === 'flat' ? ['it is neither a bzImage nor an ELF file', ...reasons] : reasons).join('; '),
     fix:
       image.format === 'flat'
         ? 'use --via flat32 or flat64 if it is raw code'

@@ -44,7 +44,10 @@ export const linux64: BootProtocol = {
       };
     }
     if (image.format === 'elf32')
-      return { why: 'a 32-bit ELF file has no 64-bit entry', fix: 'use --via linux32, pvh or multiboot' };
+      return {
+        why: 'a 32-bit ELF file has no 64-bit entry',
+        fix: 'use a 32-bit entry path that it supports (zeropage inspect shows which)',
+      };
     return { why: 'it is neither a bzImage nor an x86-64 ELF file', fix: 'use --via flat64 for raw code' };
   },
 

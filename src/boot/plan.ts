@@ -109,7 +109,8 @@ export function checkPlan({
       throw refuse(
         `${what} does not lie in RAM`,
         `it needs ${span(at, length)}; RAM is ${ramRanges(memoryMap)}`,
-        roomFor(memoryMap, at + length),
+        // Behind RAM's end, what is asked for has to hold the later writes too, or the next one is refused in turn.
+        roomFor(memoryMap, at + length > ramEnd(memoryMap) ? endOf(writes) : at + length),
       );
     }
     if (before && at < before.at + before.length) {
@@ -140,6 +141,11 @@ export function span(at: number, length: number): string {
 
 export function ramRanges(map: MemoryMap): string {
   return map.filter(({ type }) => type === 1).map(({ addr, size }) => span(addr, size)).join(' and '); // biome-ignore format: one line
+}
+
+/** Where the last write ends. */
+function endOf(writes: readonly PlanWrite[]): number {
+  return writes.reduce((end, { at, length }) => Math.max(end, at + length), 0);
 }
 
 /** The advice for something that ends at `end`: more memory if that is what is missing. */

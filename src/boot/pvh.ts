@@ -35,7 +35,7 @@ export const pvh: BootProtocol = {
     const others = kernel.notes.length;
     return {
       why: `no note named "Xen" of type 18 (XEN_ELFNOTE_PHYS32_ENTRY); ${others} other note${others === 1 ? ' was' : 's were'} read`,
-      fix: 'build the guest with CONFIG_PVH=y, or boot it with --via linux64',
+      fix: `build the guest with CONFIG_PVH=y, or take another of its entry paths (a Linux kernel has ${otherPath(image)})`,
     };
   },
 
@@ -77,6 +77,12 @@ export const pvh: BootProtocol = {
 export function pvhEntry(kernel: ElfImage): bigint | undefined {
   const value = xenNote(kernel, XEN_ELFNOTE.PHYS32_ENTRY)?.value;
   return typeof value === 'bigint' ? BigInt.asUintN(32, value) : undefined;
+}
+
+/** The Linux entry that a kernel without the note is likely to have. */
+function otherPath(image: KernelImage): string {
+  const is64Bit = image.format === 'bzimage' ? image.has64BitEntry : image.format === 'elf64';
+  return is64Bit ? 'linux64' : 'linux32';
 }
 
 function elfOf(image: KernelImage, unpacked: ElfImage | undefined): ElfImage | Refusal {

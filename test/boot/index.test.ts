@@ -49,6 +49,9 @@ describe('auto', () => {
 
   it('never guesses that a file is flat code', () => {
     expect(() => planBoot(images['flat code'])).toThrow('use --via flat32 or flat64 if it is raw code');
+    expect(() => planBoot(images['flat code'])).toThrow(
+      'it is neither a bzImage nor an ELF file; multiboot: no Multiboot 1',
+    );
   });
 });
 
@@ -77,6 +80,18 @@ describe('entryPaths', () => {
         expect(() => planBoot(image, { via: path.via })).toThrow(path.why);
       }
     }
+  });
+
+  it.each([
+    ['bzImage, 32-bit', 'linux32'],
+    ['Linux ELF32', 'linux32'],
+    ['bare ELF64', 'linux64'],
+  ])('advises a %s without the PVH note towards %s', (name, via) => {
+    const unpacked = images['Linux ELF32'] as never;
+    expect(entryPaths(images[name], unpacked).find((path) => path.via === 'pvh')).toMatchObject({
+      supported: false,
+      fix: expect.stringContaining(`(a Linux kernel has ${via})`),
+    });
   });
 
   it('judges pvh on a bzImage by its unpacked payload', () => {

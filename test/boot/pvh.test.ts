@@ -94,6 +94,13 @@ describe('pvh', () => {
     expect(fromBzImage.image.format).toBe('bzimage');
   });
 
+  it('asks for enough memory for all segments at once', () => {
+    const segments = [0x100_0000, 0x300_0000, 0x400_0000].map((paddr) => ({ paddr, bytes: code }));
+    const spread = elf({ entry: 0x100_0000, segments, notes: [linuxNote, pvhNote(0x100_0000)] });
+    expect(() => planBoot(spread, { via: 'pvh', memory: '16M' })).toThrow('give it --memory 65M or more');
+    expect(() => planBoot(spread, { via: 'pvh', memory: '65M' })).not.toThrow();
+  });
+
   it('takes the low 32 bits of an 8-byte note', () => {
     const desc = new Uint8Array(new BigUint64Array([0xdead_beef_0100_0100n]).buffer);
     const image = elf({ segments: [{ paddr: 0x100_0000, bytes: code }], notes: [{ owner: 'Xen', type: 18, desc }] });
