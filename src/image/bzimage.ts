@@ -46,7 +46,10 @@ export function parseBzImage(name: string, bytes: Uint8Array): BzImage {
   }
   const { setupHeader, headerEnd } = readHeader(name, bytes, protocol, warnings);
   const protectedModeOffset = ((setupHeader.setup_sects || 4) + 1) * SECTOR;
-  if (protectedModeOffset >= bytes.length) throw cutOff(name, 'the setup code', protectedModeOffset + 1, bytes.length);
+  if (protectedModeOffset > bytes.length) throw cutOff(name, 'the setup code', protectedModeOffset, bytes.length);
+  if (protectedModeOffset === bytes.length) {
+    throw damaged(name, 'setup_sects (0x1f1)', `nothing follows its ${protectedModeOffset} bytes of setup code`);
+  }
   const protectedModeBytes = bytes.subarray(protectedModeOffset);
 
   // Before 2.04 the field was two bytes wide, and what the upper half holds is anybody's guess.

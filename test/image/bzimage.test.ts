@@ -89,7 +89,7 @@ describe('a bzImage', () => {
     ['protocol 1.00', { protocol: 0x20f, header: { version: 0x100 } }, 'bzImage is damaged', 'boot protocol 0x0100'],
     ['a header that ends past its room', { header: { jump: 0xffeb } }, 'bzImage is damaged', '0x301'],
     ['a header that ends in its version', { header: { jump: 0x04eb } }, 'bzImage is damaged', '0x206'],
-    ['more setup than file', { header: { setup_sects: 200 } }, 'bzImage is cut short', '0x19201'],
+    ['more setup than file', { header: { setup_sects: 200 } }, 'bzImage is cut short', '0x19200'],
     ['less code than syssize says', { header: { syssize: 0x1000 } }, 'bzImage is cut short', '0x10600'],
     ['a payload past the end', { header: { payload_length: 0x10000 } }, 'bzImage is cut short', '0x10840'],
     ['a payload that begins past the end', { header: { payload_offset: 0xffff_ff00, payload_length: 1 } }, 'bzImage is cut short', '0x100000501'],
@@ -102,6 +102,13 @@ describe('a bzImage', () => {
       expect(() => parse(bytes)).toThrow(why);
     });
   }
+
+  it('that is nothing but setup code says so', () => {
+    const bytes = buildBzImage({ header: { syssize: 0 } });
+    const setup = bytes.subarray(0, parse(bytes).protectedModeOffset);
+    expect(() => parse(setup)).toThrow('nothing follows its 1536 bytes of setup code');
+    expect(() => parse(setup.subarray(0, -1))).toThrow('the setup code ends at 0x600, and the file has 0x5ff bytes');
+  });
 
   it('with oddities that do not stop a boot has warnings', () => {
     const bytes = buildBzImage({
