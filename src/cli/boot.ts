@@ -45,7 +45,7 @@ export function addBoot(program: Command): void {
     .addOption(
       new Option('--unpack <who>', 'who unpacks a bzImage on linux64 (default: guest)').choices(['host', 'guest']),
     )
-    .option('--load <address>', 'where flat code is loaded and entered (default: 0x100000)')
+    .option('--load <address>', 'where flat code (default: 0x100000) or a relocatable bzImage is loaded')
     .optionsGroup('The machine:')
     .option('--cpu <model>', 'max or default, with +FEATURE and -FEATURE: what CPUID shows (max,-SMEP)')
     .option('--rtc <date>', 'date of the real-time clock at the start, in UTC: 2024-02-29T12:00:00')

@@ -3,7 +3,8 @@
  * The guest's console goes to standard output byte by byte as it appears: whoever waits behind a pipe sees a line when
  * the guest has printed it, and what was printed before a crash is never lost in a buffer. Node's own streams are
  * asynchronous on pipes, so these writes go to the file descriptor. A reader that went away (EPIPE) is not an error:
- * the writer says so once and swallows the rest.
+ * the writer says so once and swallows the rest. Remarks on standard error that nobody can take (a full disk, a closed
+ * descriptor) are lost without a word: they must not change how a run ends.
  * May not: know what it writes.   Next: cli/logging.ts. */
 import { writeSync } from 'node:fs';
 import { VmError } from '../base/errors.ts';
@@ -44,13 +45,13 @@ export class FdOutput implements Output {
         const { code } = error as NodeJS.ErrnoException;
         if (code === 'EAGAIN') {
           pause(2); // a pipe that somebody made non-blocking, and its reader is slow
-        } else if (code === 'EPIPE' || code === 'ECONNRESET') {
+        } else if (code === 'EPIPE' || code === 'ECONNRESET' || this.#fd === 2) {
           this.#closed = true;
           this.#onClosed();
           return;
         } else {
           throw new OutputError({
-            what: `standard ${this.#fd === 2 ? 'error' : 'output'} could not be written`,
+            what: 'standard output could not be written',
             where: `file descriptor ${this.#fd}`,
             why: (error as Error).message,
             fix: 'make room, or send it elsewhere, and run again',
@@ -70,9 +71,7 @@ export function quietOnClosedPipe(): void {
     if (error.code === 'EPIPE') process.exit(CLOSED_PIPE_STATUS);
     throw error;
   });
-  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error; // nobody reads our remarks: carry on
-  });
+  process.stderr.on('error', () => {}); // nobody reads our remarks, or nobody can: carry on
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));

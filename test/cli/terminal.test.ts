@@ -7,6 +7,7 @@ import { EscapeKeys } from '../../src/cli/interactive.ts';
 import { createLogger } from '../../src/cli/logging.ts';
 import { FdOutput, OutputError } from '../../src/cli/output.ts';
 import { Progress } from '../../src/cli/progress.ts';
+import { shell } from './run.ts';
 
 const bytes = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
 
@@ -107,6 +108,16 @@ describe('the console output', () => {
     expect(() => new FdOutput(to).write('x')).toThrow(OutputError);
     expect(() => new FdOutput(to).write('x')).toThrow(/no space left/);
     closeSync(to);
+  });
+
+  it('lets a run end as it does when standard error takes nothing', async () => {
+    if (!existsSync('/dev/full')) return;
+    const [well, badly] = await Promise.all([
+      shell('$ZEROPAGE boot 2> /dev/full'),
+      shell('$ZEROPAGE boot no-such-file 2> /dev/full'),
+    ]);
+    expect(well).toMatchObject({ code: 0, stdout: expect.stringContaining('verdict: success') });
+    expect(badly.code).toBe(3);
   });
 
   it('writes text as UTF-8', () => {
