@@ -3,7 +3,8 @@
  * A triple fault ends three faults after the mistake, and a panic thousands of instructions later. So the first fault
  * of the run is kept by the CPU and shown first: its place as symbol and offset, the code around it, the page walk of
  * the address it tripped over. Then the end: registers, the last blocks, the last console lines. A kernel may fault and
- * recover on purpose (early page faults in Linux do), so the report says how many faults there were.
+ * recover on purpose (early page faults in Linux do), so the report says how many faults there were, and begins with the
+ * end where no fault can have caused it: out of time or instructions, something unbuilt, a signal.
  * The disassembler (iced-x86) is loaded when a report is made; runs that end well never pay for it.
  * May not: change the machine.   Next: machine/report.ts. */
 import { hex } from '../base/numbers.ts';
@@ -12,7 +13,7 @@ import { FRAME_SIZE } from '../memory/address.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { EFER, VECTOR, VECTOR_NAMES } from '../x86/constants.ts';
 import { GPR_NAMES, SEGMENT_NAMES, type VcpuState } from '../x86/vcpu-state.ts';
-import type { ExitReason, FaultRecord } from './exit-reason.ts';
+import type { ExitKind, ExitReason, FaultRecord } from './exit-reason.ts';
 
 /** What the report is made from; a Machine is one. */
 export type CrashScene = {
@@ -58,6 +59,8 @@ export type CrashReport = {
 
 export type BlockLine = { rip: string; symbol?: string; times?: number };
 
+/** A guest that ended otherwise survived its faults: there the end says more, and comes first. */
+const ENDED_BY_FAULTS: ReadonlySet<ExitKind> = new Set(['panic', 'triple-fault', 'reset', 'fault-loop', 'killed', 'verdict-failure', 'halted']); // biome-ignore format: one line
 const LAST_LINES = 12;
 const LINES_BEFORE = 4;
 const LINES_AFTER = 4;
@@ -117,7 +120,8 @@ export function formatCrash(exit: ExitReason, scene: CrashScene, crash: CrashRep
   const section = (title: string, body: string[]) => {
     if (body.length > 0) lines.push(`${title}:`, ...body);
   };
-  if (first) {
+  const showFaults = () => {
+    if (!first) return;
     const error = first.errorCode === undefined ? '' : `, error code ${first.errorCode} (${first.errorCodeSays})`;
     const others = crash.faults - 1;
     lines.push(`first fault: ${first.name}${error}`);
@@ -132,17 +136,24 @@ export function formatCrash(exit: ExitReason, scene: CrashScene, crash: CrashRep
       `page walk of ${first.address}, in the tables as they are now`,
       first.walk.map((row) => `    ${row}`),
     );
-  }
-  section(
-    'last faults, newest last',
-    crash.lastFaults.map(({ name, address, instructions, ...where }) => {
-      const touching = address === undefined ? '' : ` touching ${address}`;
-      return `    ${name} at ${at(where)}${touching}, after ${instructions.toLocaleString('en')} instructions`;
-    }),
-  );
-  if (first?.rip !== end.rip) {
+    section(
+      'last faults, newest last',
+      crash.lastFaults.map(({ name, address, instructions, ...where }) => {
+        const touching = address === undefined ? '' : ` touching ${address}`;
+        return `    ${name} at ${at(where)}${touching}, after ${instructions.toLocaleString('en')} instructions`;
+      }),
+    );
+  };
+  const showEnd = () => {
     lines.push(`ended at ${at(end)}`);
     section('code there', code(end));
+  };
+  if (ENDED_BY_FAULTS.has(exit.kind)) {
+    showFaults();
+    if (first?.rip !== end.rip) showEnd();
+  } else {
+    showEnd();
+    showFaults();
   }
   section('registers at the end', registerLines(scene.state));
   section(

@@ -11,7 +11,7 @@ async function crash(code: number[], change: Partial<CrashScene> = {}) {
   const exit = machine.runSync({ maxInstructions: 1000 });
   const scene = { ...machine.scene(16), ...change };
   const report = await crashReport(scene, (address) => `broken+0x${(address - 0x10_0000n).toString(16)}`);
-  return { exit, report, text: formatCrash(exit, scene, report) };
+  return { exit, scene, report, text: formatCrash(exit, scene, report) };
 }
 
 // mov al,'x'; out 0xe9,al; xor ecx,ecx; mov rax,0x8000000000; mov [rax],ecx; hlt
@@ -62,6 +62,24 @@ describe('a crash report', () => {
     expect(exit.kind).toBe('instruction-limit');
     expect(text).not.toMatch(/first fault/);
     expect(text).toMatch(/ended at 0x100000 broken\+0x0\ncode there:\n {2}> 0x100000 {2}nop/);
+  });
+
+  it.each([
+    ['triple-fault', 4, true],
+    ['panic', 4, true],
+    ['halted', 5, true],
+    ['unbuilt', 6, false],
+    ['instruction-limit', 5, false],
+    ['timeout', 5, false],
+  ] as const)('of a run that ended as %s (%i) begins with the first fault: %s', async (kind, code, faultFirst) => {
+    const firstFault = { vector: 14, errorCode: 2, rip: 0x10_0000n, cr2: 0x1234n, instructions: 1 };
+    const scene = (await crash([0x90, 0x0f, 0x0b])).scene;
+    const report = await crashReport({ ...scene, firstFault }, () => undefined);
+    const text = formatCrash({ kind, code, detail: 'so' }, { ...scene, firstFault }, report);
+    const [fault, end, registers] = ['first fault: #PF', 'ended at 0x100001', 'registers at the end'].map((part) => text.indexOf(part)); // biome-ignore format: one line
+    expect(Math.min(fault, end)).toBeGreaterThan(0);
+    expect(fault < end).toBe(faultFirst);
+    expect(registers).toBeGreaterThan(Math.max(fault, end));
   });
 
   it('survives code that is not there', async () => {
