@@ -7,7 +7,7 @@
  * May not: know a device; everything outside is behind CpuHost.   Next: machine/machine.ts. */
 
 import { createMemory, instantiate } from '../wasm/runtime.ts';
-import { RFLAGS, VECTOR } from '../x86/constants.ts';
+import { CR0, CR4, RFLAGS, VECTOR } from '../x86/constants.ts';
 import type { CpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { MemoryAccess } from './access.ts';
@@ -657,7 +657,7 @@ export class Cpu implements SystemCore {
     try {
       let jumped: unknown;
       if (record.helper === 'reference') jumped = evaluate(this, record);
-      else if (record.helper === 'unbuilt') throw unbuiltInstruction(record);
+      else if (record.helper === 'unbuilt') throw unbuiltInstruction(state, record);
       else if (record.helper === 'too_long') throw new GuestFault(VECTOR.GP, 0);
       else if (record.helper === 'hlt') this.#halt();
       else if (record.helper === 'ins' || record.helper === 'outs') jumped = this.#portString(insn, record.helper);
@@ -733,6 +733,16 @@ const EVENT: CpuExit = { kind: 'event' };
 
 const GATES = new Set(['int', 'int3', 'into', 'int1']);
 
-function unbuiltInstruction(record: HelperRecord): Unbuilt {
-  return new Unbuilt(`${record.name} (${record.form?.op.unbuilt})`, 'x86/isa');
+/** What a row that is not built ends in: first what every processor asks of a floating-point instruction, so that a kernel
+ * that switches the FPU lazily gets its #NM (SDM Vol. 3, 2.5 and 13.1), then its name. */
+function unbuiltInstruction(state: CpuState, record: HelperRecord): Unbuilt | GuestFault {
+  const what = record.form?.op.unbuilt ?? '';
+  const cr0 = state.view.getInt32(STATE.CR0, true);
+  if (what.startsWith('x87') && (cr0 & (CR0.EM | CR0.TS)) !== 0) return new GuestFault(VECTOR.NM);
+  if (/^(MMX|SSE)/.test(what)) {
+    const off = what.startsWith('SSE') && (state.view.getInt32(STATE.CR4, true) & CR4.OSFXSR) === 0;
+    if (off || (cr0 & CR0.EM) !== 0) return new GuestFault(VECTOR.UD);
+    if ((cr0 & CR0.TS) !== 0) return new GuestFault(VECTOR.NM);
+  }
+  return new Unbuilt(`${record.name} (${what})`, 'x86/isa');
 }

@@ -58,15 +58,15 @@ describe('a table of what is not built', () => {
 const AT = 0x1000;
 const HLT = 0xf4;
 
-function run(model: CpuModel, code: readonly number[]) {
+function run(model: CpuModel, code: readonly number[], cr0 = 0x33n, cr4 = 0x600n) {
   const cpu = Cpu.create({ ramSize: 0x1_0000, cpuModel: model, host: new TestHost() });
   new Uint8Array(cpu.buffer, cpu.ramOffset).set([...code, HLT], AT);
   const data = flatData(0x18);
   cpu.setState({
     rip: BigInt(AT),
     rax: 0x2000n,
-    cr0: 0x33n,
-    cr4: 0x600n,
+    cr0,
+    cr4,
     cpl: 0,
     segments: { es: data, cs: flatCode32(0x10), ss: data, ds: data, fs: data, gs: data },
   });
@@ -107,5 +107,25 @@ describe('an instruction that is not built', () => {
     expect(fault).toBe(6);
     expect(exit.kind).toBe('triple-fault'); // there is no IDT
     expect(rip).toBe(BigInt(AT));
+  });
+});
+
+describe('before its name, a floating-point instruction asks', () => {
+  const [TS, EM] = [8n, 4n];
+  const [UD, NM] = [6, 7];
+  const FLD1 = [0xd9, 0xe8];
+  const ADDSD = [0xf2, 0x0f, 0x58, 0xc1];
+  // biome-ignore format: a table
+  it.each([
+    ['x87, CR0.TS', FLD1, 0x33n | TS, 0x600n, NM],
+    ['x87, CR0.EM', FLD1, 0x33n | EM, 0x600n, NM],
+    ['SSE2, CR0.TS', ADDSD, 0x33n | TS, 0x600n, NM],
+    ['SSE2, CR0.EM', ADDSD, 0x33n | EM | TS, 0x600n, UD],
+    ['SSE2, CR4.OSFXSR clear', ADDSD, 0x33n | TS, 0n, UD],
+    ['x87, nothing in the way', FLD1, 0x33n, 0n, undefined],
+  ])('%s', (_name, code, cr0, cr4, vector) => {
+    const { exit, fault } = run(DEFAULT_MODEL, code, cr0, cr4);
+    expect(fault).toBe(vector);
+    expect(exit.kind).toBe(vector === undefined ? 'unbuilt' : 'triple-fault');
   });
 });
