@@ -78,6 +78,17 @@ export type AsyncRunOptions = RunOptions & {
 /** How long the event loop waits for its turn, in host milliseconds. */
 const SLICE_MS = 30;
 
+/** Refuses what no run could ever reach; NaN is smaller than nothing and would run for ever. */
+function checkLimit(name: string, limit: number | undefined): void {
+  if (limit === undefined || (typeof limit === 'number' && limit >= 0)) return;
+  throw new BootError({
+    what: `${name} is no limit: ${String(limit)}`,
+    where: `run({ ${name} }), or step(count)`,
+    why: 'a number from 0 on is expected',
+    fix: 'leave it out to run without a limit',
+  });
+}
+
 export class Machine {
   readonly plan: BootPlan;
   readonly memory: GuestMemory;
@@ -270,6 +281,8 @@ export class Machine {
   }
 
   #begin({ until, maxInstructions, timeoutSeconds }: RunOptions): Run {
+    checkLimit('maxInstructions', maxInstructions);
+    checkLimit('timeoutSeconds', timeoutSeconds);
     const start = this.#cpu.instructions;
     const place = until === undefined ? undefined : this.#place(until);
     const run: Run = {

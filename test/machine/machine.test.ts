@@ -265,3 +265,13 @@ describe('two runs', () => {
     expect(await hash(150_000)).not.toBe(await hash(150_001));
   });
 });
+
+describe('limits', () => {
+  it.each([-1, Number.NaN, 'x' as never])('of %j are refused before anything runs', async (limit) => {
+    const machine = await Machine.create(planBoot(flatImage('code', Uint8Array.from(FOREVER)), { via: 'flat32' }));
+    expect(() => machine.step(limit)).toThrow(/maxInstructions is no limit/);
+    expect(() => machine.runSync({ maxInstructions: limit })).toThrow(VmError);
+    await expect(machine.run({ timeoutSeconds: limit })).rejects.toThrow(/timeoutSeconds is no limit/);
+    expect(machine.instructions).toBe(0);
+  });
+});
