@@ -96,7 +96,22 @@ export function bootSettings(options: BootOptions): BootSettings {
     ['--record-input', options.recordInput],
     ...dump.map(({ file }) => ['--dump', file] as const),
   ] as const;
-  for (const [option, file] of outputs) if (file !== undefined) checkWritable(file, option);
+  const taken = new Map<string, string>();
+  for (const [option, file] of outputs) {
+    if (file === undefined) continue;
+    checkWritable(file, option);
+    const other = taken.get(file);
+    // Devices may be written twice; a file would keep only the last.
+    if (other !== undefined && !file.startsWith('/dev/')) {
+      throw new UsageError({
+        what: `two outputs go to one file: ${file}`,
+        where: `${other} and ${option}`,
+        why: 'the second would replace the first',
+        fix: 'name two files',
+      });
+    }
+    taken.set(file, option);
+  }
   return {
     memorySize,
     cmdline: cmdline ?? append,

@@ -20,6 +20,7 @@ export const EXIT_CODES: readonly (readonly [code: string, meaning: string])[] =
   ['6', 'the guest needs something that is not built yet; it is named'],
   ['70', "a bug of zeropage's own"],
   ['130, 143', 'ended by SIGINT, SIGTERM'],
+  ['141', 'whoever read the standard output closed it'],
 ];
 
 /** Prints what went wrong, in the form that fits, and gives the exit code. */

@@ -42,7 +42,11 @@ export function addPaths(program: Command): void {
     .option('--cmdline <string>', 'kernel command line')
     .option('--memory <size>', 'RAM of the machine', '256M')
     .option('--timeout <seconds>', 'for each path, time of the host', '60')
-    .option('--max-instructions <n>', 'for each path', '2e9')
+    .option(
+      '--max-instructions <n>',
+      'for each path; a distribution kernel that unpacks itself needs about 6e9',
+      '10e9',
+    )
     .option('--json', 'for machines')
     .action(async (kernel: string, options: Options) => {
       const runs = await runPaths(kernel, options);

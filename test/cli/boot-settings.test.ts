@@ -51,6 +51,7 @@ describe('options of boot', () => {
     [{ debugExitSuccess: 'yes' }, /--debug-exit-success/],
     [{ lastBlocks: '-1' }, /--last-blocks/],
     [{ dump: [{ at: 0, length: (256 << 20) + 1, file: '/dev/null' }] }, /beyond the guest's memory/],
+    [{ report: '/tmp/one-file', dump: [{ at: 0, length: 1, file: '/tmp/one-file' }] }, /two outputs go to one file/],
     [{ report: '/nowhere/at/all.json' }, /--report \/nowhere/],
     [{ report: '/' }, /it is a directory/],
   ];
