@@ -210,6 +210,11 @@ export class Cpu implements SystemCore {
     return this.#blocks.statistics;
   }
 
+  /** A bit for each frame of RAM that the guest has accessed. */
+  get touchedFrames(): Uint32Array {
+    return this.#mmu.touchedFrames;
+  }
+
   /** RIPs that control went to by a computed jump or across pages, newest last. */
   recentBlocks(count: number): bigint[] {
     const index = this.#view.getInt32(TRAIL_INDEX, true) >>> 0;

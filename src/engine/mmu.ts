@@ -68,6 +68,9 @@ export class Mmu {
   readonly #ramSize: number;
   readonly #walk: PageWalk;
 
+  /** A bit for each frame of RAM that the guest has read, written or fetched from; what only table walks touched is not
+   * among them. */
+  readonly touchedFrames: Uint32Array;
   readonly #filled = new Int32Array(REMEMBERED);
   #filledCount = 0;
   /** 4 MiB regions (hashed) with a tag that came from a large page, and whether one came from a 1 GiB page: INVLPG of any
@@ -90,6 +93,7 @@ export class Mmu {
   constructor(core: MmuCore, buffer: ArrayBuffer, features: PagingFeatures = PAGING_FEATURES) {
     this.#core = core;
     this.#ramSize = core.ramSize;
+    this.touchedFrames = new Uint32Array(Math.ceil(core.ramSize / 4096 / 32));
     this.#i32 = new Int32Array(buffer);
     this.#bytes = new Uint8Array(buffer);
     this.#walk = new PageWalk(core, buffer, features);
@@ -113,6 +117,7 @@ export class Mmu {
     if (address < 0) return address;
     const page = address - (addressLow & 0xfff);
     if (page < this.#ramSize) {
+      this.#touch(page);
       const index = (addressLow >>> 12) & (FETCH_TLB_ENTRIES - 1);
       const at = (user ? FETCH_TLB_USER : FETCH_TLB_SUPERVISOR) + index * 16;
       this.#setEntry(at, addressLow & ~0xfff, addressHigh, page);
@@ -292,6 +297,7 @@ export class Mmu {
   #fill(addressLow: number, addressHigh: number, gpa: number, user: boolean): boolean {
     const low = addressLow & ~0xfff;
     const page = gpa - (addressLow & 0xfff);
+    if (page < this.#ramSize) this.#touch(page); // no access reaches a frame for the first time but through here
     if (this.#watched(low, addressHigh)) return false;
     if (page >= this.#ramSize || (user && this.alignmentChecked)) return true;
     const at = (user ? TLB_USER : TLB_SUPERVISOR) + ((low >>> 12) & (TLB_ENTRIES - 1)) * 16;
@@ -329,6 +335,11 @@ export class Mmu {
     i32[index + 1] = tagHigh;
     i32[index + 2] = valueLow;
     i32[index + 3] = 0;
+  }
+
+  #touch(page: number): void {
+    const frame = page / 4096;
+    this.touchedFrames[frame >>> 5] |= 1 << (frame & 31);
   }
 
   #noteLarge(addressLow: number): void {

@@ -245,6 +245,7 @@ export class Machine {
       state: this.#cpu.vcpuState(),
       stateHash: hash.digest(),
       framesInUse,
+      framesTouched: this.memory.countTouched(this.#cpu.touchedFrames),
       console: this.console.text,
       faults: this.#cpu.faultCount,
       absent: this.board.absentAccesses(),

@@ -23,6 +23,8 @@ export type Outcome = {
   stateHash: string;
   /** 4 KiB frames that hold anything but zeros. */
   framesInUse: number;
+  /** 4 KiB frames that the loader, a device or the guest has accessed. */
+  framesTouched: number;
   console: string;
   faults: number;
   absent: { ports: AbsentRange[]; memory: AbsentRange[] };
@@ -67,6 +69,7 @@ export function makeReport({ plan, imagePath, exit, outcome, crash, host, sha256
     memory: {
       bytesWrittenByLoader: plan.writes.reduce((sum, { length }) => sum + length, 0),
       framesInUse: outcome.framesInUse,
+      framesTouched: outcome.framesTouched,
     },
     registers,
     controlRegisters: { cr0, cr2, cr3, cr4, cr8, efer, gdtr: table(state.gdtr), idtr: table(state.idtr) },

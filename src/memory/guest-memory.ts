@@ -162,6 +162,16 @@ export class GuestMemory implements ByteTarget {
     return this.#touchedFrames;
   }
 
+  /** Frames touched here or in another account of the same RAM (a bit for each frame, as the CPU keeps). */
+  countTouched(other: Uint32Array): number {
+    let count = 0;
+    for (let i = 0; i < this.#touched.length; i++) {
+      let bits = this.#touched[i] | other[i];
+      for (; bits !== 0; bits &= bits - 1) count++;
+    }
+    return count;
+  }
+
   isTouched(at: AtGpa): boolean {
     this.#check(at, 1, 'look up');
     const frame = Math.floor(at / 2 ** FRAME_SHIFT);

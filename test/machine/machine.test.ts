@@ -258,6 +258,27 @@ describe('two runs', () => {
     expect(inSlices.outcome()).toEqual(reference);
   });
 
+  it('counts the frames that the loader and the guest touched, each once', async () => {
+    // biome-ignore format: an instruction a line
+    const code = [
+      0xa3, 0x00, 0x80, 0x10, 0x00, // mov [0x108000], eax
+      0xa1, 0x00, 0x90, 0x10, 0x00, // mov eax, [0x109000]
+      0xa3, 0x04, 0x80, 0x10, 0x00, // mov [0x108004], eax
+      0xa3, 0xfe, 0xaf, 0x10, 0x00, // mov [0x10affe], eax
+      0xf4, // hlt
+    ];
+    for (const plain of [false, true]) {
+      const machine = await Machine.create(
+        planBoot(flatImage('code', Uint8Array.from(code)), { via: 'flat32', memory: '2M' }),
+        { plain },
+      );
+      const { touchedFrames: before } = machine.memory;
+      expect(machine.outcome().framesTouched).toBe(before);
+      machine.runSync();
+      expect(machine.outcome().framesTouched).toBe(before + 4); // the code's own frame was the loader's
+    }
+  });
+
   it('of different code have different hashes', async () => {
     const hash = async (rounds: number) =>
       (await endOf([...countDown(rounds), 0x31, 0xc9, ...HLT])).machine.outcome().stateHash;

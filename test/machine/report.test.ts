@@ -16,6 +16,7 @@ function report(name: string, spec: BootSpec) {
     state: { ...plan.state, rip: 0xffff_ffff_8100_0000n, msrs: { STAR: 0x10n } },
     stateHash: '0x0123456789abcdef',
     framesInUse: 3,
+    framesTouched: 5,
     console: 'hello\n',
     faults: 0,
     absent: { ports: [{ first: 0x3c0, last: 0x3da, name: 'VGA', reads: 2, writes: 1 }], memory: [] },
@@ -56,6 +57,7 @@ describe('the report of a run', () => {
   it('counts what the loader wrote', () => {
     const sum = one.plan.writes.reduce((total, { length }) => total + Number(length), 0);
     expect(one.memory.bytesWrittenByLoader).toBe(sum);
+    expect(one.memory).toMatchObject({ framesInUse: 3, framesTouched: 5 });
   });
 
   it('keeps everything of the host under host', () => {
