@@ -22,8 +22,8 @@ const MAX_BLOCK_BYTES = HEADER_BYTES + MAX_RECORDS * RECORD_BYTES;
 /** A block of one instruction: its step, its record, its end. */
 const GATHERED_BYTES = HEADER_BYTES + 4 * RECORD_BYTES;
 
-/** The segment step's EXTRA: what TypeScript must check, or that the code can do it alone. */
-export const STEP = { SIZE: 0xff, WRITE: 0x100, SIMPLE: 0x200, BIT_WIDTH: 16 } as const;
+/** The address step's EXTRA: what TypeScript must check, and above BIT_WIDTH the width of a bit string's words. */
+export const STEP = { SIZE: 0xff, WRITE: 0x100, BIT_WIDTH: 16 } as const;
 
 /** What a TypeScript instruction is: its helper's name and its operands as decoded. */
 export type HelperRecord = Omit<HelperInsn, 'rip' | 'nextRip' | 'offset'> & {

@@ -1,6 +1,7 @@
 /** The instructions that are TypeScript's: every helper by name, and the running one as helpers see it.
  *
  * A new family of helpers is one file in engine/system and one line here.   Next: engine/cpu.ts. */
+import { assert } from '../base/errors.ts';
 import type { HelperRecord } from './blocks.ts';
 import type { HelperInsn } from './core.ts';
 import type { CpuState } from './cpu-state.ts';
@@ -21,19 +22,32 @@ import type { SystemCore } from './system/system-core.ts';
 /** Returns true when it set state.rip itself; throws a GuestFault with nothing changed. */
 export type Helper = (core: SystemCore, insn: HelperInsn) => unknown;
 
-export const HELPERS = {
-  ...controlHelpers,
-  ...msrHelpers,
-  ...ioHelpers,
-  ...fpuHelpers,
-  ...segmentHelpers,
-  ...descriptorHelpers,
-  ...exceptionHelpers,
-  ...farHelpers,
-  ...syscallHelpers,
-  ...stackFlagHelpers,
-  ...miscHelpers,
-} as Record<string, Helper>;
+const FAMILIES = [
+  controlHelpers,
+  msrHelpers,
+  ioHelpers,
+  fpuHelpers,
+  segmentHelpers,
+  descriptorHelpers,
+  exceptionHelpers,
+  farHelpers,
+  syscallHelpers,
+  stackFlagHelpers,
+  miscHelpers,
+] as readonly Record<string, Helper>[];
+
+export const HELPERS: Readonly<Record<string, Helper>> = merged();
+
+function merged(): Record<string, Helper> {
+  const all: Record<string, Helper> = {};
+  for (const family of FAMILIES) {
+    for (const [name, helper] of Object.entries(family)) {
+      assert(!(name in all), `one family only has a helper named ${name}`);
+      all[name] = helper;
+    }
+  }
+  return all;
+}
 
 /** The running helper instruction: one object, pointed at each in turn. */
 export class CurrentInsn implements HelperInsn {

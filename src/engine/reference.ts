@@ -104,7 +104,6 @@ class Evaluation implements Effects<V>, Control<V> {
     return r;
   }
   signExtend = (x: V, from: 8 | 16 | 32): V => this.cut(BigInt.asIntN(from, x));
-  zeroExtend = (x: V, from: 8 | 16 | 32): V => BigInt.asUintN(from, x);
   eq = (x: V, y: V): V => (x === y ? 1n : 0n);
   ltu = (x: V, y: V): V => (x < y ? 1n : 0n);
   lts = (x: V, y: V): V => (this.signed(x) < this.signed(y) ? 1n : 0n);

@@ -355,21 +355,6 @@ describe('the rest', () => {
     expect(thrown(() => run(protectedMode(), 'swapgs'))).toEqual(UD);
   });
 
-  test('RDFSBASE and its kin need CR4.FSGSBASE', () => {
-    const core = long();
-    expect(thrown(() => run(core, 'rdfsbase', { operandSize: 8 }))).toEqual(UD);
-    core.state.set64('CR4', BigInt(CR4.PAE | CR4.FSGSBASE));
-    core.state.cpl = 3;
-    core.state.setGpr(6, 0xffff_8000_0000_1000n);
-    run(core, 'wrgsbase', { rm: 6, operandSize: 8 });
-    run(core, 'rdgsbase', { rm: 7, operandSize: 8 });
-    expect(core.state.gpr(7)).toBe(0xffff_8000_0000_1000n);
-    run(core, 'wrfsbase', { rm: 6, operandSize: 4 });
-    expect(core.state.base(SEG.FS)).toBe(0x1000n);
-    core.state.setGpr(6, 1n << 63n);
-    expect(thrown(() => run(core, 'wrfsbase', { rm: 6, operandSize: 8 }))).toEqual(GP);
-  });
-
   test.each(['xgetbv', 'xsetbv', 'monitor', 'mwait', 'stac', 'clac', 'vmrun', 'vmcall', 'vmmcall'])(
     '%s is #UD',
     (name) => {

@@ -237,7 +237,7 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   code.set(tlb, state32(STATE.TLB));
   loadLeft();
   code.set(block, record);
-  // Labels, outermost first: fault, resume (dispatch of a block), then inside it `next record`.
+  // Labels, outermost first: restart, fault, enter, jump, link, next, rare, and one for each handler.
   code.op(OP.loop, VOID); // restart: after a fault was delivered
   code.op(OP.block, VOID); // fault
   code.op(OP.loop, VOID); // enter: `block` is to be executed

@@ -195,9 +195,6 @@ export class WasmMeaning implements Effects<E>, Control<E> {
     if (from === 32) return x;
     return this.cut(unary(from === 8 ? OP.i32_extend8_s : OP.i32_extend16_s, I32, x));
   }
-  zeroExtend(x: E, from: 8 | 16 | 32): E {
-    return from === this.width ? x : this.and(x, this.number(2 ** from - 1));
-  }
 
   eq = (x: E, y: E): E => this.compare(OP.i32_eq, OP.i64_eq, x, y);
   ltu = (x: E, y: E): E => this.compare(OP.i32_lt_u, OP.i64_lt_u, x, y);

@@ -8,8 +8,7 @@
  * May not: know a device.   Next: engine/system/msr-access.ts. */
 import { CR0, CR4, DR6, DR6_FIXED, DR7, DR7_FIXED, EFER, VECTOR } from '../../x86/constants.ts';
 import { cpuid as leaves } from '../../x86/cpuid.ts';
-import { isCanonical } from '../access.ts';
-import { ACCESS, GuestFault, type HelperInsn, Unbuilt } from '../core.ts';
+import { ACCESS, type HelperInsn, Unbuilt } from '../core.ts';
 import { SEG } from '../state.ts';
 import { recordDebug } from './exceptions.ts';
 import { setEdxEax, timeStamp } from './msr-access.ts';
@@ -233,7 +232,7 @@ function clflush(core: SystemCore, insn: HelperInsn): void {
   core.probeLinear(core.linear(insn.segment, insn.offset(), 1, false), 1, ACCESS.READ);
 }
 
-// ---- GS and FS bases
+// ---- The kernel's GS base
 
 function swapgs(core: SystemCore): void {
   if (!core.state.is64) fault(VECTOR.UD);
@@ -243,21 +242,6 @@ function swapgs(core: SystemCore): void {
   state.setBase(SEG.GS, state.get64('KERNEL_GS_BASE'));
   state.set64('KERNEL_GS_BASE', base);
 }
-
-const baseInstruction =
-  (segment: number, write: boolean): SystemHelper =>
-  (core, insn) => {
-    const { state } = core;
-    if (!state.is64 || !core.model.features.has('FSGSBASE') || !has(core, CR4.FSGSBASE)) fault(VECTOR.UD);
-    const size = insn.operandSize === 8 ? 8 : 4;
-    if (!write) {
-      state.setGpr(insn.rm, state.base(segment), size);
-      return;
-    }
-    const base = state.gpr(insn.rm, size);
-    if (!isCanonical(base)) throw new GuestFault(VECTOR.GP, 0);
-    state.setBase(segment, base);
-  };
 
 export const controlHelpers: Record<string, SystemHelper> = {
   mov_from_cr,
@@ -276,10 +260,6 @@ export const controlHelpers: Record<string, SystemHelper> = {
   wbinvd: needSupervisor,
   clflush,
   swapgs,
-  rdfsbase: baseInstruction(SEG.FS, false),
-  rdgsbase: baseInstruction(SEG.GS, false),
-  wrfsbase: baseInstruction(SEG.FS, true),
-  wrgsbase: baseInstruction(SEG.GS, true),
   // No model shows what these belong to.
   xgetbv: undefinedOpcode,
   xsetbv: undefinedOpcode,

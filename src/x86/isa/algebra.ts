@@ -37,7 +37,6 @@ export interface Algebra<V> {
   byteSwap(x: V): V;
   /** Sign-extends the low `from` bits. */
   signExtend(x: V, from: 8 | 16 | 32): V;
-  zeroExtend(x: V, from: 8 | 16 | 32): V;
 
   eq(x: V, y: V): V;
   ltu(x: V, y: V): V;

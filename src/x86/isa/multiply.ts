@@ -1,7 +1,7 @@
 /** Multiplication and division, and the widening moves that go with them.
  *
- * Follows: SDM Vol. 2. After MUL and IMUL the manual leaves SF, ZF, AF and PF undefined; the processors at hand leave
- * them from the low half's... they are masked in the oracle. DIV and IDIV leave all flags undefined; kept here.
+ * Follows: SDM Vol. 2. After MUL and one-operand IMUL the manual leaves SF, ZF, AF and PF undefined, after DIV and IDIV
+ * all flags: here they keep their values, and the oracle masks them.
  * Next: x86/isa/shift.ts. */
 import type { Effects, Outcome } from './algebra.ts';
 import { type Form, type Operation, row } from './types.ts';

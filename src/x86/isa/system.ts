@@ -2,7 +2,7 @@
  *
  * They are rare and touch state that only TypeScript walks (descriptor tables, gates, model-specific registers). The
  * helper is named like the row and lives in engine/system. Follows: SDM Vol. 2.   Next: x86/isa/decimal.ts. */
-import { type Form, hex2, type Operation, row } from './types.ts';
+import { type Form, type Operation, row } from './types.ts';
 
 const helper = (name: string, helperName = name, more: Partial<Operation> = {}): Operation => ({
   name,
@@ -122,9 +122,9 @@ export const system: Form[] = [
   row('0f aa', '', helper('rsm', 'ud2')), // there is no system management mode to come back from
   row('0f c7 /1 mem w0', 'M', helper('cmpxchg8b'), { lock: true, feature: 'CX8' }),
   row('0f c7 /1 mem w1', 'M', helper('cmpxchg16b', 'cmpxchg8b'), { lock: true, feature: 'CX16' }),
-  row('nf 0f c7 /6 mod3', 'Rv', helper('rdrand'), { feature: 'RDRAND' }),
-  row('nf 0f c7 /7 mod3', 'Rv', helper('rdseed'), { feature: 'RDSEED' }),
-  row('f3 0f c7 /7 mod3', 'Rq', helper('rdpid'), { feature: 'RDPID' }),
+  row('nf 0f c7 /6 mod3', 'Rv', { name: 'rdrand', unbuilt: 'RDRAND' }, { feature: 'RDRAND' }),
+  row('nf 0f c7 /7 mod3', 'Rv', { name: 'rdseed', unbuilt: 'RDSEED' }, { feature: 'RDSEED' }),
+  row('f3 0f c7 /7 mod3', 'Rq', { name: 'rdpid', unbuilt: 'RDPID' }, { feature: 'RDPID' }),
   row('np 0f ae /0 mem', 'M', helper('fxsave'), { feature: 'FXSR' }),
   row('np 0f ae /1 mem', 'M', helper('fxrstor'), { feature: 'FXSR' }),
   row('np 0f ae /2 mem', 'Md', helper('ldmxcsr'), { feature: 'SSE' }),
@@ -147,15 +147,3 @@ export const system: Form[] = [
   row('df mod3 e0', '', helper('fnstsw', 'fnstsw_ax')),
   row('np 0f 77', '', helper('emms')),
 ];
-
-/** Opcodes whose segment register is in the opcode (push_sreg, pop_sreg). */
-export const SEGMENT_OF_OPCODE: Record<string, number> = Object.fromEntries([
-  ...SEGMENT_PUSHES.flatMap(([a, b, n]) => [
-    [a, n],
-    [b, n],
-  ]),
-  [hex2(0xa0), 4],
-  [hex2(0xa1), 4],
-  [hex2(0xa8), 5],
-  [hex2(0xa9), 5],
-]);

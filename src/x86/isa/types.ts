@@ -96,7 +96,6 @@ export type Form = {
   feature?: string;
   /** Fixed operand size of the operation where no operand tells it. */
   width?: Width;
-  /** Mandatory-prefix forms where 66 still changes the operand size (popcnt). */
 };
 
 type Options = Omit<Form, 'code' | 'operands' | 'op'>;

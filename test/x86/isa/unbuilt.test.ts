@@ -1,6 +1,7 @@
 /** What is not built: named when CPUID shows it, undefined when CPUID hides it. */
 import { describe, expect, it } from 'vitest';
 import { Cpu } from '../../../src/engine/cpu.ts';
+import { HELPERS } from '../../../src/engine/helper-insn.ts';
 import { type CpuModel, DEFAULT_MODEL, FEATURES, MAX_MODEL, parseCpuModel } from '../../../src/x86/cpuid.ts';
 import { INSTRUCTIONS } from '../../../src/x86/isa/index.ts';
 import { unbuilt, unbuiltByDigit, unbuiltByModrm } from '../../../src/x86/isa/unbuilt.ts';
@@ -13,6 +14,13 @@ describe('rows', () => {
       ({ op }) => [op.meaning, op.helper, op.unbuilt].filter((x) => x !== undefined).length !== 1,
     );
     expect(wrong.map(({ code, op }) => `${code} ${op.name}`)).toEqual([]);
+  });
+
+  it('name helpers that there are', () => {
+    const inTheLoop = ['hlt', 'ins', 'outs']; // engine/cpu.ts does these itself
+    const known = new Set([...Object.keys(HELPERS), ...inTheLoop]);
+    const helpers = INSTRUCTIONS.map(({ op }) => op.helper).filter((helper) => helper !== undefined);
+    expect(helpers.filter((helper) => !known.has(helper))).toEqual([]);
   });
 
   // No model can show these: x86/cpuid.ts does not know them.
