@@ -14,7 +14,7 @@ import { SLOW } from './mmu.ts';
 import { codeSize, MODE } from './mode.ts';
 import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL } from './record.ts';
 import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, BLOCKS, BLOCKS_END, RAM, SEG, SEG_BASE, SEG_BYTES, STATE } from './state.ts';
-import { describe, type Variant } from './variants.ts';
+import { describe, isNop, type Variant } from './variants.ts';
 
 const MAX_INSTRUCTIONS = 64;
 const MAX_RECORDS = 2 * MAX_INSTRUCTIONS + 2;
@@ -79,6 +79,8 @@ export class Blocks {
   private readonly window = new Uint8Array(4096 + 32);
   private top = BLOCKS;
   private decoded = 0;
+  /** Every row with a meaning is evaluated over bigint instead of run by its code. */
+  private readonly byReference: boolean;
   /** Called when a frame gets its first block. */
   private readonly frameHasCode: (gpaPage: number) => void;
   /** Page offsets at which a block must begin with a stop. */
@@ -89,7 +91,9 @@ export class Blocks {
     ramSize: number,
     shows: (feature: string) => boolean,
     frameHasCode: (gpaPage: number) => void,
+    byReference = false,
   ) {
+    this.byReference = byReference;
     this.view = new DataView(buffer);
     this.bytes = new Uint8Array(buffer);
     this.ramSize = ramSize;
@@ -413,6 +417,7 @@ export class Blocks {
     if (d.lock && !(lock && d.isMemory)) return 'undefined';
     if (op.unbuilt !== undefined) return 'unbuilt';
     if (op.helper !== undefined) return op.helper;
+    if (this.byReference) return 'reference';
     if (d.isMemory && d.base === RIP_BASE && Math.abs(d.displacement) > 0x7fff_0000) return 'reference';
     if (op.string) {
       if (d.addressSize === 16) return 'reference';
@@ -470,8 +475,7 @@ export class Blocks {
   private variantOf(d: Decoded, size: 16 | 32 | 64): Lowered {
     const { form } = d;
     let { operandSize } = d;
-    // NOP is the exchange of rAX with itself that leaves even the upper half alone.
-    const nop = form.code === '90+r' && (d.opcode & 7) === 0 && (d.rex & 1) === 0;
+    const nop = isNop(form, d.opcode, d.rex);
     if (nop) operandSize = 32;
     const countMask = operandSize === 64 && !form.operands.startsWith('Eb') ? 63 : 31;
     const certain =

@@ -67,6 +67,8 @@ export type CpuOptions = {
   host: CpuHost;
   /** One instruction at a time, always: the form every optimisation is held against. */
   plain?: boolean;
+  /** Every meaning evaluated over bigint (engine/reference.ts): what the generated code is held against. */
+  reference?: boolean;
   /** Instructions per call into generated code; what it is cannot be seen by the guest. */
   quantum?: number;
 };
@@ -119,7 +121,7 @@ export class Cpu implements SystemCore {
     return new Cpu(options);
   }
 
-  constructor({ ramSize, cpuModel, host, plain = false, quantum = QUANTUM }: CpuOptions) {
+  constructor({ ramSize, cpuModel, host, plain = false, reference = false, quantum = QUANTUM }: CpuOptions) {
     const pages = Math.ceil((RAM + ramSize) / 65536);
     const memory = createMemory(pages);
     this.buffer = memory.buffer;
@@ -137,6 +139,7 @@ export class Cpu implements SystemCore {
       ramSize,
       (feature) => cpuModel.features.has(feature),
       (page) => this.#mmu.dropWriteTags(page),
+      reference,
     );
     this.#blocks.clear();
     this.#faults = new FaultLog(this.#view);

@@ -6,12 +6,13 @@
  * May not: be fast.   Next: engine/cpu.ts. */
 import { RFLAGS, VECTOR } from '../x86/constants.ts';
 import type { Effects, FlagName, Outcome, Width } from '../x86/isa/algebra.ts';
+import { BIT_STRING } from '../x86/isa/bits.ts';
 import type { Control } from '../x86/isa/types.ts';
 import type { HelperRecord } from './blocks.ts';
 import { ACCESS, type CpuCore, GuestFault } from './core.ts';
 import { RIP_BASE } from './decoder.ts';
 import { SEG } from './state.ts';
-import { describe } from './variants.ts';
+import { describe, isNop, type Variant } from './variants.ts';
 
 type V = bigint;
 const RCX = 1;
@@ -262,6 +263,7 @@ export function evaluate(core: CpuCore, insn: HelperRecord): boolean {
   const { form } = insn;
   const meaning = form?.op.meaning;
   if (form === undefined || meaning === undefined) throw new GuestFault(VECTOR.UD);
+  if (isNop(form, insn.opcode, insn.rex)) return false;
   const { op } = form;
   const variant = describe({
     form,
@@ -282,7 +284,7 @@ export function evaluate(core: CpuCore, insn: HelperRecord): boolean {
     if (kind === 'I') return { read: BigInt.asUintN(width, code === '1' ? 1n : insn.immediate), write: undefined };
     if (kind === 'M') {
       const moved = op.name === 'pop' && insn.base === RSP ? BigInt(width / 8) : 0n;
-      const at = BigInt.asUintN(insn.addressBits, e.offset() + moved);
+      const at = BigInt.asUintN(insn.addressBits, e.offset() + moved + bitStringStep(e, variant));
       const bytes = width / 8;
       if (/w/.test(access)) core.probeLinear(core.linear(insn.segment, at, bytes, true), bytes, ACCESS.WRITE);
       const read = /r/.test(access) ? e.readMemory(insn.segment, at, bytes) : 0n;
@@ -332,6 +334,12 @@ export function evaluate(core: CpuCore, insn: HelperRecord): boolean {
     return true;
   }
   return false;
+}
+
+/** How many bytes a register's bit offset moves a bit string's address (SDM Vol. 2, BT). */
+function bitStringStep(e: Evaluation, { op, operands, width }: Variant): bigint {
+  if (!BIT_STRING.includes(op) || operands[1].kind !== 'R') return 0n;
+  return (BigInt.asIntN(width, e.register(e.insn.reg, width)) >> 3n) & BigInt(-width / 8);
 }
 
 function applyFlags(e: Evaluation, writes: string, outcome: Outcome<bigint>): void {

@@ -60,6 +60,11 @@ export function operationWidth(form: Form, size: number): Width {
   return operandWidth(first, size);
 }
 
+/** NOP is the exchange of rAX with itself that leaves even the upper half alone. */
+export function isNop(form: Form, opcode: number, rex: number): boolean {
+  return form.code === '90+r' && (opcode & 7) === 0 && (rex & 1) === 0;
+}
+
 export type VariantInput = {
   form: Form;
   size: 16 | 32 | 64;

@@ -17,7 +17,9 @@ const SHOWN = 3;
 
 const driverFile = new URL('../engine/interpreter-driver.ts', import.meta.url).href;
 const hasDriver = existsSync(fileURLToPath(driverFile));
-const driverModule = hasDriver ? ((await import(driverFile)) as { interpreterDriver: () => CpuDriver }) : undefined;
+const driverModule = hasDriver
+  ? ((await import(driverFile)) as { interpreterDriver: (options?: { reference?: boolean }) => CpuDriver })
+  : undefined;
 const skipped = hasDriver ? '' : ' (skipped: there is no test/engine/interpreter-driver.ts)';
 
 function byName(forms: Form[]): [string, Form[]][] {
@@ -45,6 +47,15 @@ for (const mode of [64, 32] as const) {
         if (failures.length > 0) expect.fail(summary(failures, forms.length * STATES));
       });
     }
+
+    it.skipIf(!replay)('are what the rows say over bigint, too', () => {
+      const reference = new Replay(
+        (driverModule as NonNullable<typeof driverModule>).interpreterDriver({ reference: true }),
+      );
+      const forms = formsOf(mode);
+      const failures = forms.flatMap((form) => reference.form(form, vectors));
+      if (failures.length > 0) expect.fail(summary(failures, forms.length * STATES));
+    });
 
     for (const how of ['run', 'step'] as const) {
       it.skipIf(!replay)(`${how === 'run' ? 'run in blocks' : 'run one at a time'}, end as on the host`, () => {
