@@ -46,6 +46,23 @@ export interface CpuHost {
   nothingMoved?(): boolean;
 }
 
+/** What became of a trap that a hypervisor was asked about: nothing (the CPU does as on bare metal), the guest was sent
+ * to a handler, or the instruction was carried out and counts as one. */
+export type TrapAnswer = 'native' | 'entered' | 'completed';
+
+/** A hypervisor behind the guest: asked before any gate of the guest's is read. Each answer ends the run with an event,
+ * since it may have moved the next one. */
+export interface TrapHooks {
+  /** state.rip is what a handler would see. */
+  exception(trap: { vector: number; errorCode?: number; cr2?: bigint; dr6?: number }): TrapAnswer;
+  /** INT n, INT3, INTO (taken) and INT1; state.rip is the instruction's own. */
+  softwareInterrupt(vector: number, nextRip: bigint): TrapAnswer;
+  /** SYSCALL; state.rip is the instruction's own. */
+  systemCall(nextRip: bigint): TrapAnswer;
+  /** Takes the interrupt that CpuHost.interruptPending announced. */
+  interrupt(): void;
+}
+
 export const ACCESS = { READ: 0, WRITE: 1, FETCH: 2 } as const;
 export type Access = 0 | 1 | 2;
 

@@ -13,7 +13,15 @@ import type { VcpuState } from '../x86/vcpu-state.ts';
 import { MemoryAccess } from './access.ts';
 import { Blocks, type HelperRecord, STEP } from './blocks.ts';
 import { CodeFetch } from './code-fetch.ts';
-import { type Access, type CpuHost, GuestFault, type HelperInsn, Unbuilt } from './core.ts';
+import {
+  type Access,
+  type CpuHost,
+  GuestFault,
+  type HelperInsn,
+  type TrapAnswer,
+  type TrapHooks,
+  Unbuilt,
+} from './core.ts';
 import { coreBytes } from './core-bytes.ts';
 import { CpuState } from './cpu-state.ts';
 import { FaultLog, type RaisedFault } from './fault-log.ts';
@@ -203,6 +211,14 @@ export class Cpu implements SystemCore {
     return this.#halted;
   }
 
+  /** The guest waits, as after HLT: what a hypervisor's blocking call does. */
+  halt(): void {
+    this.#halted = true;
+  }
+
+  /** The hypervisor behind the guest, if there is one; set before the first instruction. */
+  hooks: TrapHooks | undefined;
+
   setBreakpoints(addresses: Iterable<bigint>): void {
     this.#breakpoints = new Set([...addresses].map((a) => BigInt.asUintN(64, a)));
     this.#blocks.setStops(new Set([...this.#breakpoints].map((a) => Number(a & 0xfffn))));
@@ -350,6 +366,10 @@ export class Cpu implements SystemCore {
 
   #interrupt(): CpuExit | undefined {
     this.#halted = false;
+    if (this.hooks) {
+      this.hooks.interrupt();
+      return EVENT;
+    }
     try {
       const vector = this.host.acknowledgeInterrupt();
       const view = this.#view;
@@ -531,7 +551,7 @@ export class Cpu implements SystemCore {
     const view = this.#view;
     const helper = this.#blocks.helper(view.getInt32(record + REC.EXTRA, true));
     const quick = this.#quickOf(helper);
-    if (quick === null) return STATUS.HELPER;
+    if (quick === null || (this.hooks && HOOKED.has(helper.helper))) return STATUS.HELPER;
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
     if (helper.helper === 'int') this.#pointRip(record, helper.length); // it pushes the next RIP
@@ -574,7 +594,7 @@ export class Cpu implements SystemCore {
   #askFault(record: number): number {
     const view = this.#view;
     const vector = view.getInt32(STATE.FAULT_VECTOR, true);
-    if (this.#stepping || vector === AGAIN || this.#faults.inRow > 1) return STATUS.FAULT;
+    if (this.#stepping || this.hooks || vector === AGAIN || this.#faults.inRow > 1) return STATUS.FAULT;
     const error = view.getInt32(STATE.FAULT_ERROR, true);
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
@@ -605,7 +625,11 @@ export class Cpu implements SystemCore {
     const isPageFault = vector === VECTOR.PF;
     const low = view.getInt32(STATE.RIP, true);
     const high = view.getInt32(STATE.RIP + 4, true);
-    if (this.#faults.note(vector, error, low, high, this.#done)) return { kind: 'fault-loop' };
+    if (this.hooks) {
+      const cr2 = isPageFault ? view.getBigUint64(STATE.FAULT_CR2, true) : undefined;
+      const exit = this.#hooked(this.hooks, new GuestFault(vector, error < 0 ? undefined : error, cr2));
+      if (exit !== 'native') return exit;
+    } else if (this.#faults.note(vector, error, low, high, this.#done)) return { kind: 'fault-loop' };
     if (isPageFault) {
       view.setInt32(STATE.CR2, view.getInt32(STATE.FAULT_CR2, true), true);
       view.setInt32(STATE.CR2 + 4, view.getInt32(STATE.FAULT_CR2 + 4, true), true);
@@ -615,7 +639,25 @@ export class Cpu implements SystemCore {
     return this.#enterGate(vector, error < 0 ? undefined : error, cr2);
   }
 
+  /** Asks the hypervisor about an exception, and books it when it is more than an instruction to emulate. */
+  #hooked(hooks: TrapHooks, { vector, errorCode, cr2 }: GuestFault, dr6?: number): CpuExit | 'native' {
+    const { rip } = this.state;
+    const answer = hooks.exception({ vector, errorCode, cr2, dr6 });
+    if (answer === 'completed') {
+      this.#done++;
+      return EVENT;
+    }
+    if (cr2 !== undefined) this.#view.setBigUint64(STATE.FAULT_CR2, cr2, true);
+    if (this.#faults.note(vector, errorCode ?? -1, lowHalf(rip), highHalf(rip), this.#done))
+      return { kind: 'fault-loop' };
+    return answer === 'entered' ? EVENT : 'native';
+  }
+
   #deliver({ vector, errorCode, cr2 }: GuestFault, dr6?: number): CpuExit | undefined {
+    if (this.hooks) {
+      const exit = this.#hooked(this.hooks, { vector, errorCode, cr2 }, dr6);
+      return exit === 'native' ? this.#enterGate(vector, errorCode, cr2, dr6) : exit;
+    }
     if (cr2 !== undefined) this.#view.setBigUint64(STATE.FAULT_CR2, cr2, true);
     const view = this.#view;
     const low = view.getInt32(STATE.RIP, true);
@@ -664,6 +706,14 @@ export class Cpu implements SystemCore {
     insn.use(record, state.rip, next);
     try {
       let jumped: unknown;
+      if (this.hooks && HOOKED.has(record.helper)) {
+        const answer = this.#askHooks(this.hooks, record.helper, insn);
+        if (answer === 'entered') return EVENT;
+        if (answer === 'completed') {
+          this.#done++;
+          return EVENT;
+        }
+      }
       if (record.helper === 'reference') jumped = evaluate(this, record);
       else if (record.helper === 'unbuilt') throw unbuiltInstruction(state, record);
       else if (record.helper === 'too_long') throw new GuestFault(VECTOR.GP, 0);
@@ -688,6 +738,14 @@ export class Cpu implements SystemCore {
       if ((state.rflags & RFLAGS.TF) !== 0) return this.#deliver(new GuestFault(VECTOR.DB), 0x4000);
     }
     return EVENT_HELPERS.has(record.helper) ? { kind: 'event' } : undefined;
+  }
+
+  /** INT n and SYSCALL under a hypervisor. */
+  #askHooks(hooks: TrapHooks, helper: string, insn: HelperInsn): TrapAnswer {
+    if (helper === 'syscall') return hooks.systemCall(insn.nextRip);
+    if (helper === 'into' && (this.state.rflags & RFLAGS.OF) === 0) return 'native';
+    const vector = SOFTWARE_VECTORS[helper] ?? Number(insn.immediate & 0xffn);
+    return hooks.softwareInterrupt(vector, insn.nextRip);
   }
 
   #halt(): void {
@@ -740,6 +798,9 @@ export class Cpu implements SystemCore {
 const EVENT: CpuExit = { kind: 'event' };
 
 const GATES = new Set(['int', 'int3', 'into', 'int1']);
+const SOFTWARE_VECTORS: Record<string, number> = { int3: VECTOR.BP, into: VECTOR.OF, int1: VECTOR.DB };
+/** What a hypervisor is asked about before it is done. */
+const HOOKED = new Set([...GATES, 'syscall']);
 
 /** What a row that is not built ends in: first what every processor asks of a floating-point instruction, so that a kernel
  * that switches the FPU lazily gets its #NM (SDM Vol. 3, 2.5 and 13.1), then its name. */

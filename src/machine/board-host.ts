@@ -1,7 +1,7 @@
 /** BoardHost: the CPU's way to the board, and the one place where their words for the same thing meet.
  *
  * A device that the guest asks for something unbuilt throws an UnbuiltDeviceFunction; the CPU ends a run for an Unbuilt.
- * May not: allocate on the way; some guests do little but port accesses.   Next: machine/state-hash.ts. */
+ * May not: allocate on the way; some guests do little but port accesses.   Next: machine/personality-host.ts. */
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { type CpuHost, Unbuilt } from '../engine/core.ts';
 import type { Board } from './board.ts';

@@ -13,6 +13,7 @@ export type ExitKind =
   | 'reset' // without a line that announced it
   | 'fault-loop' // a thousand faults without one completed instruction
   | 'killed' // by the personality
+  | 'crashed' // by its own word, said to the personality
   | 'halted' // cli; hlt, or hlt with nothing that could ever wake it
   | 'timeout' // host seconds
   | 'instruction-limit'

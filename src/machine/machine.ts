@@ -8,9 +8,11 @@
 import { BootError } from '../base/errors.ts';
 import { hex } from '../base/numbers.ts';
 import { type BootPlan, placePlan } from '../boot/plan.ts';
+import { DEFAULT_RTC_SECONDS } from '../devices/cmos-rtc.ts';
 import { Cpu } from '../engine/cpu.ts';
 import { walkTrace } from '../engine/walk-trace.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
+import type { Personality } from '../personality/personality.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { type Board, createBoard } from './board.ts';
@@ -20,6 +22,7 @@ import type { CrashScene } from './crash-report.ts';
 import type { ExitReason } from './exit-reason.ts';
 import { InputScript, type RecordedInput, type ScriptStep } from './input.ts';
 import { PatternWatch, type TextPattern } from './pattern.ts';
+import { createPersonality, PersonalityHost, physicalSize } from './personality-host.ts';
 import type { Outcome } from './report.ts';
 import { RunLoop, type Stop } from './run-loop.ts';
 import { StateHash } from './state-hash.ts';
@@ -100,6 +103,8 @@ export class Machine {
   readonly #verdict: Verdict;
   readonly #loop: RunLoop;
   readonly #hash = new StateHash();
+  #personality: Personality | undefined;
+  readonly #rtcSeconds: number;
   #expectSeen = false;
   readonly #expect: PatternWatch | undefined;
   #ended: ExitReason | undefined;
@@ -109,19 +114,12 @@ export class Machine {
 
   /** Builds the machine that the plan asks for and places the plan in its memory. */
   static async create(plan: BootPlan, options: MachineOptions = {}): Promise<Machine> {
-    if (plan.personality !== 'bare') {
-      throw new BootError({
-        what: `the ${plan.personality} personality is not built in this version of zeropage`,
-        where: `--via ${plan.via}`,
-        why: 'this version has no hypervisor interface',
-        fix: 'use one of the bare paths: linux32, linux64, pvh, multiboot, flat32, flat64',
-      });
-    }
-    const host = new BoardHost();
+    const bare = plan.personality === 'bare';
+    const host = bare ? new BoardHost() : new PersonalityHost();
     const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
     const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
     const cpu = Cpu.create({
-      ramSize: plan.memorySize,
+      ramSize: physicalSize(plan),
       cpuModel,
       host,
       plain: options.plain,
@@ -129,13 +127,30 @@ export class Machine {
     });
     const machine = new Machine(plan, cpu, options);
     host.board = machine.board;
-    host.settled = () => machine.#loop.settled();
+    if (host instanceof PersonalityHost) machine.#stepBehind(host);
+    else host.settled = () => machine.#loop.settled();
     return machine;
+  }
+
+  /** Puts the plan's personality between the guest and the board. */
+  #stepBehind(host: PersonalityHost): void {
+    const { plan } = this;
+    const personality = createPersonality(plan, {
+      cpu: this.#cpu,
+      console: (byte) => this.console.push(byte),
+      end: (end) => this.#signal(end),
+      rtcSeconds: this.#rtcSeconds,
+    });
+    host.personality = personality;
+    this.#cpu.hooks = personality;
+    this.#loop.personality = personality;
+    this.#personality = personality;
   }
 
   private constructor(plan: BootPlan, cpu: Cpu, options: MachineOptions) {
     this.plan = plan;
     this.#cpu = cpu;
+    this.#rtcSeconds = options.rtcSeconds ?? DEFAULT_RTC_SECONDS;
     this.#symbolSource = options.symbols;
     this.memory = new GuestMemory(cpu.buffer, cpu.ramOffset, plan.memorySize);
     placePlan(plan, this.memory); // before the observer: no code has been decoded yet
@@ -250,6 +265,7 @@ export class Machine {
       faults: this.#cpu.faultCount,
       absent: this.board.absentAccesses(),
       unknownMsrs: [...this.#cpu.unknownMsrs].map(([msr, accesses]) => ({ msr, accesses })),
+      missing: this.#personality?.missing ?? [],
     };
   }
 

@@ -29,6 +29,8 @@ export type Outcome = {
   faults: number;
   absent: { ports: AbsentRange[]; memory: AbsentRange[] };
   unknownMsrs: UnknownMsr[];
+  /** What the guest asked of its hypervisor and is not built, each once. */
+  missing: readonly string[];
 };
 
 /** An MSR that the guest asked for and did not get (#GP). */
@@ -82,6 +84,7 @@ export function makeReport({ plan, imagePath, exit, outcome, crash, host, sha256
       memory: outcome.absent.memory.map(absentRange),
     },
     unknownMsrs: outcome.unknownMsrs.map(({ msr, accesses }) => ({ msr: hex(msr), accesses })),
+    ...(plan.personality !== 'bare' && { hypervisor: { name: plan.personality, missing: outcome.missing } }),
     ...(crash && { crash }),
     console: outcome.console,
     host,

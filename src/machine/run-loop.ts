@@ -9,6 +9,7 @@
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { Unbuilt } from '../engine/core.ts';
 import type { Cpu, CpuExit } from '../engine/cpu.ts';
+import type { Personality } from '../personality/personality.ts';
 import { RFLAGS } from '../x86/constants.ts';
 import type { Board } from './board.ts';
 import type { InputScript, RecordedInput } from './input.ts';
@@ -55,6 +56,9 @@ export class RunLoop {
   pending: Signal | undefined;
   /** All input as the machine took it, for --record-input. */
   readonly taken: RecordedInput[] = [];
+  /** What stands behind the guest, when it is not on bare metal: it has events of its own, and interrupts instead of
+   * the board. */
+  personality: Personality | undefined;
 
   constructor(parts: LoopParts) {
     this.#parts = parts;
@@ -108,10 +112,10 @@ export class RunLoop {
         if (isOver()) return { kind: 'slice' };
       }
 
-      let event = board.nextEvent();
+      let event = this.#nextEvent();
       if (event !== undefined && event <= now) {
-        board.runEvents();
-        event = board.nextEvent();
+        this.#runEvents();
+        event = this.#nextEvent();
       }
       board.pio.eventsTouched = false;
       this.#armedEvent = event;
@@ -160,8 +164,8 @@ export class RunLoop {
     const { cpu, board, verdict, replay } = this.#parts;
     if (this.pending || verdict.ended) return undefined; // an OUT right before the HLT; the loop's head sees to it
     if ((cpu.state.rflags & RFLAGS.IF) === 0) return halt(true);
-    if (board.intr()) return undefined;
-    const event = earliest(board.nextEvent(), replay[0]?.atNs);
+    if (this.personality ? this.personality.interruptPending() : board.intr()) return undefined;
+    const event = earliest(this.#nextEvent(), replay[0]?.atNs);
     if (this.liveInput) return this.#live.length > 0 ? undefined : { kind: 'idle', until: event };
     if (event === undefined) return halt(false);
     this.idleUntil(earliest(event, verdict.deadline) as number);
@@ -170,9 +174,19 @@ export class RunLoop {
 
   /** Lets time pass without instructions. */
   idleUntil(time: number): void {
-    const { cpu, board } = this.#parts;
+    const { cpu } = this.#parts;
     if (time > cpu.now) cpu.idleNs += Math.ceil(time - cpu.now);
-    board.runEvents();
+    this.#runEvents();
+  }
+
+  #nextEvent(): number | undefined {
+    const event = this.#parts.board.nextEvent();
+    return this.personality ? earliest(event, this.personality.nextEvent()) : event;
+  }
+
+  #runEvents(): void {
+    this.#parts.board.runEvents();
+    this.personality?.runEvents();
   }
 
   #takeInput(): void {
@@ -187,7 +201,8 @@ export class RunLoop {
   #send(bytes: Uint8Array): void {
     const { cpu, board } = this.#parts;
     this.taken.push({ atNs: cpu.now, bytes });
-    board.send(bytes);
+    if (this.personality) this.personality.receive?.(bytes);
+    else board.send(bytes);
   }
 
   #takePending(): Signal {

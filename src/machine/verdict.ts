@@ -21,6 +21,8 @@ export type Signal =
   | { kind: 'debug-exit'; value: number }
   | { kind: 'fault-loop'; detail?: string }
   | { kind: 'killed'; why: string }
+  /** The guest asked its hypervisor; `words` is what it said. */
+  | { kind: 'shutdown'; how: 'poweroff' | 'reboot' | 'suspend' | 'crash'; words?: string }
   | { kind: 'unbuilt'; what: string; table?: string }
   | { kind: 'timeout'; seconds: number }
   | { kind: 'instruction-limit'; instructions: number }
@@ -131,6 +133,8 @@ export const verdictTable: readonly { when: string; follows: string; code: strin
   { when: 'debug-exit, any other value', follows: 'the run ends, the value is in the report', code: '1' },
   { when: 'halt on flat32 or flat64, or with --halt-ok', follows: 'the run ends', code: '0' },
   { when: 'halt for good, without a verdict', follows: 'the run ends', code: '5' },
+  { when: 'poweroff or reboot asked of the hypervisor', follows: 'the run ends', code: '0' },
+  { when: 'crash told to the hypervisor, or killed by it', follows: 'the run ends', code: '4' },
   { when: 'reset or triple fault that no line announced', follows: 'the run ends', code: '4' },
   { when: 'a thousand faults without one instruction', follows: 'the run ends', code: '4' },
   { when: '--expect seen on the console, --until reached', follows: 'the run ends', code: '0' },
@@ -225,6 +229,8 @@ export class Verdict {
         };
       case 'killed':
         return { kind: 'killed', code: 4, detail: signal.why };
+      case 'shutdown':
+        return this.judgeShutdown(signal.how, signal.words);
       case 'unbuilt':
         return {
           kind: 'unbuilt',
@@ -260,6 +266,18 @@ export class Verdict {
     const hint = wanted === undefined ? undefined : `--debug-exit-success asks for ${hex(wanted)}`;
     const detail = `the guest wrote ${hex(value)} to the debug-exit port`;
     return { kind: 'verdict-failure', code: 1, detail, value, ...(hint === undefined ? {} : { hint }) };
+  }
+
+  private judgeShutdown(how: 'poweroff' | 'reboot' | 'suspend' | 'crash', words: string | undefined): ExitReason {
+    const said = words ? `, saying "${words}"` : '';
+    switch (how) {
+      case 'crash':
+        return { kind: 'crashed', code: 4, detail: `the guest told its hypervisor that it crashed${said}` };
+      case 'suspend':
+        return { kind: 'unbuilt', code: 6, detail: `the guest asked to be suspended${said}`, value: 'suspend' };
+      default:
+        return this.failureReason() ?? goodEnd(`the guest asked its hypervisor for ${how}${said}`);
+    }
   }
 
   private judgeHalt(interruptsOff: boolean): ExitReason {

@@ -46,6 +46,8 @@ export interface Personality {
   /** Ports, when the CPU lets the guest have them (IOPL); all-ones where nothing answers. */
   portRead(port: number, size: 1 | 2 | 4): number;
   portWrite(port: number, size: 1 | 2 | 4, value: number): void;
+  /** What somebody types at the guest's console; absent where the guest has no way to read. */
+  receive?(bytes: Uint8Array): void;
   /** Names of what the guest asked for and is not built, each once: for the report. */
   readonly missing: readonly string[];
 }

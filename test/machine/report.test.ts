@@ -20,6 +20,7 @@ function report(name: string, spec: BootSpec) {
     console: 'hello\n',
     faults: 0,
     absent: { ports: [{ first: 0x3c0, last: 0x3da, name: 'VGA', reads: 2, writes: 1 }], memory: [] },
+    missing: [],
     unknownMsrs: [{ msr: 0xc001_0015, accesses: 1 }],
   };
   const exit = { kind: 'verdict-failure', code: 1, detail: 'it said so', value: 3 } as const;

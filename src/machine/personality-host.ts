@@ -1,0 +1,49 @@
+/** PersonalityHost: the CPU's way to a hypervisor instead of to the board, and the making of that hypervisor.
+ *
+ * A guest behind a personality reaches no device: ports lead to the personality, interrupts come from it, and physical
+ * addresses outside its memory read all-ones as everywhere. The plan named the personality; here it is made.
+ * May not: know what a personality does with what it is asked.   Next: machine/state-hash.ts. */
+import { BootError } from '../base/errors.ts';
+import type { BootPlan } from '../boot/plan.ts';
+import type { CpuHost } from '../engine/core.ts';
+import type { Personality, PersonalityWorld } from '../personality/personality.ts';
+import type { Board } from './board.ts';
+
+export class PersonalityHost implements CpuHost {
+  board!: Board; // both are there before the first instruction
+  personality!: Personality;
+
+  portRead(port: number, size: 1 | 2 | 4): number {
+    return this.personality.portRead(port, size);
+  }
+  portWrite(port: number, size: 1 | 2 | 4, value: number): void {
+    this.personality.portWrite(port, size, value);
+  }
+  mmioRead(gpa: number, size: 1 | 2 | 4): number {
+    return this.board.mmio.read(gpa, size);
+  }
+  mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void {
+    this.board.mmio.write(gpa, size, value);
+  }
+  interruptPending(): boolean {
+    return this.personality.interruptPending();
+  }
+  /** Never asked: the personality takes its interrupts itself. */
+  acknowledgeInterrupt(): number {
+    throw new Error('broken belief: a guest behind a personality has no interrupt controller');
+  }
+}
+
+/** Bytes of physical memory that the engine is made with: the guest's RAM, and the hypervisor's own frames above it. */
+export function physicalSize(plan: BootPlan): number {
+  return plan.memorySize;
+}
+
+export function createPersonality(plan: BootPlan, _world: PersonalityWorld): Personality {
+  throw new BootError({
+    what: `the ${plan.personality} personality is not built in this version of zeropage`,
+    where: `--via ${plan.via}`,
+    why: 'this version has no hypervisor interface',
+    fix: 'use one of the bare paths: linux32, linux64, pvh, multiboot, flat32, flat64',
+  });
+}
