@@ -59,6 +59,9 @@ SECTIONS
 	.bss ALIGN(PAGE_SIZE) (NOLOAD) : AT(ADDR(.bss) - START_KERNEL_MAP) {
 		__bss_start = .;
 		*(.bss..page_aligned)
+		__tables_start = .;
+		*(.bss..page_tables)
+		__tables_end = .;
 		*(.bss .bss.[!.]*)
 		. = ALIGN(PAGE_SIZE);
 		__bss_stop = .;

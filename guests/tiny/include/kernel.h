@@ -8,6 +8,7 @@
 
 /* kernel.lds.S */
 extern char _text[], _etext[], __start_rodata[], __end_rodata[], _sdata[], _end[], __bss_start[], __bss_stop[];
+extern char __tables_start[], __tables_end[]; /* pages that are or may become page tables */
 
 /* How we came in, for the banner; in .data, since it is set before .bss is cleared. */
 struct boot_origin {

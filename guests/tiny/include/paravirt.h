@@ -6,7 +6,7 @@
  *
  *   path      table                    installed by
  *   native    paravirt/native.c        the initial value of pv_ops
- *   Xen PV    paravirt/xen.c           xen_start_kernel    (not built yet; its place)
+ *   Xen PV    paravirt/xen*.c          xen_start_kernel
  *   lguest    paravirt/lguest.c        lguest_init         (not built yet; its place)
  *
  * Outside paravirt/ and entry/ no file of the kernel executes a privileged instruction or touches a port.
@@ -53,11 +53,12 @@ struct pv_irq_ops {
 	void (*safe_halt)(void);        /* enable interrupts and sleep, with no gap between */
 	void (*halt)(void) __noreturn;  /* disable interrupts and sleep for good */
 	void (*init_IRQ)(void);
-	void (*unmask)(unsigned int irq);
-	void (*eoi)(unsigned int irq);
+	void (*handle)(struct pt_regs *regs); /* one has come: find out which, serve it, acknowledge it */
 };
 
 struct pv_mmu_ops {
+	/* Where no loader put a memory map into boot_params, this does; it says who knew. */
+	const char *(*memory_setup)(void);
 	unsigned long (*read_cr2)(void);
 	unsigned long (*read_cr3)(void);
 	void (*write_cr3)(phys_t table);
@@ -69,6 +70,7 @@ struct pv_mmu_ops {
 	void (*set_table)(pte_t *entry, pte_t value, unsigned int level);
 	void (*set_pte_at)(unsigned long va, pte_t *entry, pte_t value);
 	void (*flush_tlb_one)(unsigned long va);
+	unsigned long table_flags; /* how the kernel may map its own tables: PAGE_RW, or 0 where a hypervisor guards them */
 };
 
 struct pv_time_ops {

@@ -2,7 +2,8 @@
  * Follows: SDM Vol. 3, 3.4.5 (segments), 6.11 and 6.14 (gates), 7.2 (TSS).   Next: traps.c. */
 #include "kernel.h"
 
-static gdt_desc gdt[GDT_ENTRIES] __aligned(8);
+/* A page of its own: under Xen a page that holds a GDT may be mapped read-only and nothing else. */
+static gdt_desc gdt[PAGE_SIZE / sizeof(gdt_desc)] __section(".bss..page_aligned") __aligned(PAGE_SIZE);
 static gate_desc idt[NR_VECTORS] __aligned(16);
 static struct tss_struct tss __aligned(16);
 static char double_fault_stack[4096] __aligned(16);
@@ -62,7 +63,7 @@ static void write_tss_descriptor(void)
 
 void cpu_init(void)
 {
-	const struct desc_ptr descr = { sizeof(gdt) - 1, (unsigned long)gdt };
+	const struct desc_ptr descr = { GDT_ENTRIES * sizeof(gdt_desc) - 1, (unsigned long)gdt };
 
 #ifdef CONFIG_X86_64
 	pv_ops.cpu.write_gdt_entry(gdt, KERNEL32_CS / 8, 0x00cf9b000000ffff);

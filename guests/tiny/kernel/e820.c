@@ -8,22 +8,10 @@ static const char *e820_type_name(u32 type)
 	return type < ARRAY_SIZE(names) ? names[type] : "other";
 }
 
-/* Loaders of the oldest kind only say how many KiB lie above the first MiB. */
-static void use_alt_mem_k(void)
-{
-	boot_params.e820_table[0] = (struct boot_e820_entry){ 0, 0xa0000, E820_TYPE_RAM };
-	boot_params.e820_table[1] = (struct boot_e820_entry){ 0x100000, (u64)boot_params.alt_mem_k << 10, E820_TYPE_RAM };
-	boot_params.e820_entries = 2;
-}
-
 void e820__memory_setup(void)
 {
-	const char *who = "BIOS-e820";
+	const char *who = pv_ops.mmu.memory_setup();
 
-	if (!boot_params.e820_entries) {
-		use_alt_mem_k();
-		who = "BIOS-88";
-	}
 	printk("%s-provided physical RAM map:\n", who);
 	for (unsigned int i = 0; i < boot_params.e820_entries && i < E820_MAX_ENTRIES_ZEROPAGE; i++) {
 		const struct boot_e820_entry *entry = &boot_params.e820_table[i];

@@ -2,10 +2,13 @@
  * Follows: Linux arch/x86/kernel/head64.c.   Next: head_common.c, then main.c. */
 #include "kernel.h"
 
-/* Physical memory through the early tables, which hold the lower 4 GiB. */
+/* Where the tables in use before paging_init() hold physical memory: ours do, from 0 to 4 GiB, at PAGE_OFFSET; those of
+ * Xen's domain builder hold it where the kernel is linked. */
+unsigned long early_page_offset __initdata = PAGE_OFFSET;
+
 static void *early_va(phys_t address)
 {
-	return (void *)(PAGE_OFFSET + address);
+	return (void *)(early_page_offset + address);
 }
 
 static void copy_bootdata(unsigned long real_mode_data)
@@ -29,7 +32,7 @@ void x86_64_start_kernel(unsigned long real_mode_data)
 	x86_64_start_reservations(real_mode_data);
 }
 
-/* Here the paths join. A path that filled boot_params itself (Xen PV does) comes with the version already set. */
+/* Here the paths join. Xen PV's comes without copy_bootdata(), and leaves the version 0 to say so. */
 void x86_64_start_reservations(unsigned long real_mode_data)
 {
 	if (!boot_params.hdr.version)

@@ -21,7 +21,7 @@ extern unsigned long phys_base;
 
 #define NR_TABLES 12
 
-static pte_t tables[NR_TABLES][PTRS_PER_TABLE] __section(".bss..page_aligned") __aligned(PAGE_SIZE);
+static pte_t tables[NR_TABLES][PTRS_PER_TABLE] __section(".bss..page_tables") __aligned(PAGE_SIZE);
 static unsigned int tables_used;
 static pte_t *top_table; /* init_top_pgt, swapper_pg_dir */
 static unsigned long nx;
@@ -91,7 +91,9 @@ void paging_init(void)
 	top_table = alloc_table(LEVELS);
 	map_kernel_range(_text, _etext, 0);
 	map_kernel_range(__start_rodata, __end_rodata, nx);
-	map_kernel_range(_sdata, _end, PAGE_RW | nx);
+	map_kernel_range(_sdata, __tables_start, PAGE_RW | nx);
+	map_kernel_range(__tables_start, __tables_end, pv_ops.mmu.table_flags | nx);
+	map_kernel_range(__tables_end, _end, PAGE_RW | nx);
 	walk(WINDOW);
 	pv_ops.mmu.write_cr3(virt_to_phys(top_table));
 	printk("mm: kernel [mem 0x%llx-0x%llx] on %u tables of its own\n", virt_to_phys(_text), virt_to_phys(_end) - 1,

@@ -15,7 +15,7 @@ void show_regs(const struct pt_regs *regs)
 {
 	/* Without a change of ring the 32-bit CPU pushes no stack pointer: the frame ends where the stack stood. */
 #ifdef CONFIG_X86_64
-	printk("RIP: %04lx:%p RSP: %04lx:%p EFLAGS: %08lx\n", regs->cs, (void *)regs->ip, regs->ss, (void *)regs->sp, regs->flags);
+	printk("RIP: %04lx:%p RSP: %04lx:%p EFLAGS: %08lx\n", regs->cs & 0xffff, (void *)regs->ip, regs->ss, (void *)regs->sp, regs->flags);
 	printk("RAX: %p RBX: %p RCX: %p\n", (void *)regs->ax, (void *)regs->bx, (void *)regs->cx);
 	printk("RDX: %p RSI: %p RDI: %p\n", (void *)regs->dx, (void *)regs->si, (void *)regs->di);
 	printk("RBP: %p R08: %p R09: %p\n", (void *)regs->bp, (void *)regs->r8, (void *)regs->r9);
@@ -83,8 +83,6 @@ void do_trap(struct pt_regs *regs)
 	} else if (regs->vector < FIRST_IRQ_VECTOR) {
 		unexpected_exception(regs);
 	} else {
-		if (regs->vector == FIRST_IRQ_VECTOR)
-			do_timer(regs);
-		pv_ops.irq.eoi(regs->vector - FIRST_IRQ_VECTOR);
+		pv_ops.irq.handle(regs);
 	}
 }

@@ -157,13 +157,13 @@ static void native_init_IRQ(void)
 	write_irq_mask();
 }
 
-static void native_unmask(unsigned int irq)
+static void unmask_irq(unsigned int irq)
 {
 	cached_irq_mask &= ~(1 << irq);
 	write_irq_mask();
 }
 
-static void native_eoi(unsigned int irq)
+static void end_of_interrupt(unsigned int irq)
 {
 	if (irq >= 8) {
 		outb(PIC2_COMMAND, PIC_SPECIFIC_EOI | (irq & 7));
@@ -172,7 +172,26 @@ static void native_eoi(unsigned int irq)
 	outb(PIC1_COMMAND, PIC_SPECIFIC_EOI | irq);
 }
 
+static void native_handle(struct pt_regs *regs)
+{
+	unsigned int irq = regs->vector - FIRST_IRQ_VECTOR;
+
+	if (irq == 0)
+		do_timer(regs);
+	end_of_interrupt(irq);
+}
+
 /* --- mmu --- */
+
+/* Loaders of the oldest kind only say how many KiB lie above the first MiB. */
+static const char *native_memory_setup(void)
+{
+	if (boot_params.e820_entries)
+		return "BIOS-e820";
+	add_e820_entry(&boot_params, 0, 0xa0000, E820_TYPE_RAM);
+	add_e820_entry(&boot_params, 0x100000, (u64)boot_params.alt_mem_k << 10, E820_TYPE_RAM);
+	return "BIOS-88";
+}
 
 static unsigned long native_read_cr2(void)
 {
@@ -240,7 +259,7 @@ static void load_counter0(u8 command, unsigned int count)
 
 static void native_time_init(void)
 {
-	pv_ops.irq.unmask(0);
+	unmask_irq(0);
 }
 
 static void native_set_periodic(unsigned int hz)
@@ -308,10 +327,10 @@ struct paravirt pv_ops __initdata = {
 		.safe_halt = native_safe_halt,
 		.halt = native_halt,
 		.init_IRQ = native_init_IRQ,
-		.unmask = native_unmask,
-		.eoi = native_eoi,
+		.handle = native_handle,
 	},
 	.mmu = {
+		.memory_setup = native_memory_setup,
 		.read_cr2 = native_read_cr2,
 		.read_cr3 = native_read_cr3,
 		.write_cr3 = native_write_cr3,
@@ -321,6 +340,7 @@ struct paravirt pv_ops __initdata = {
 		.set_table = native_set_table,
 		.set_pte_at = native_set_pte_at,
 		.flush_tlb_one = native_flush_tlb_one,
+		.table_flags = PAGE_RW,
 	},
 	.time = {
 		.init = native_time_init,
