@@ -1,7 +1,7 @@
 /** hvm_start_info: what a PVH loader hands over in EBX, with its module list and memory map.
  *
  * Address 0 means absent. Version 0 ends before memmap_paddr, but kernels copy the whole 56 bytes.
- * Follows: Xen docs/misc/pvh.pandoc and the header named below.   Next: layout/multiboot.ts. */
+ * Follows: Xen docs/misc/pvh.pandoc and the header named below.   Next: layout/xen/addresses.ts. */
 import { struct, u32, u64, type ValuesOf } from './struct.ts';
 
 const from = 'xen/include/public/arch-x86/hvm/start_info.h';

@@ -10,7 +10,7 @@
 import { hex } from '../base/numbers.ts';
 import type { WalkTrace } from '../engine/walk-trace.ts';
 import { FRAME_SIZE } from '../memory/address.ts';
-import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { GuestRam } from '../memory/guest-ram.ts';
 import { EFER, VECTOR, VECTOR_NAMES } from '../x86/constants.ts';
 import { GPR_NAMES, SEGMENT_NAMES, type VcpuState } from '../x86/vcpu-state.ts';
 import type { ExitKind, ExitReason, FaultRecord } from './exit-reason.ts';
@@ -18,7 +18,7 @@ import type { ExitKind, ExitReason, FaultRecord } from './exit-reason.ts';
 /** What the report is made from; a Machine is one. */
 export type CrashScene = {
   state: VcpuState;
-  memory: GuestMemory;
+  memory: GuestRam;
   instructions: number;
   firstFault: FaultRecord | undefined;
   /** The last few, newest last. */

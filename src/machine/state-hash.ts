@@ -6,7 +6,8 @@
  * does not matter.
  * May not: depend on the host (byte order included: both sides of WebAssembly are little-endian by definition).
  * Next: machine/machine.ts. */
-import type { GuestMemory } from '../memory/guest-memory.ts';
+import { FRAME_SIZE } from '../memory/address.ts';
+import type { GuestRam } from '../memory/guest-ram.ts';
 
 /** Registers are folded whenever the instruction count is a multiple of this. */
 export const HASH_INTERVAL = 100_000;
@@ -44,11 +45,12 @@ export class StateHash {
   }
 
   /** Folds the frames of RAM that hold anything, each with its number. Returns how many those are. */
-  foldMemory(memory: GuestMemory): number {
-    const words = new Int32Array(memory.buffer, memory.byteOffset, memory.size >>> 2);
+  foldMemory(memory: GuestRam): number {
+    const words = new Int32Array(memory.buffer, 0, memory.buffer.byteLength >>> 2);
     let used = 0;
-    for (let frame = 0, at = 0; at < words.length; frame++, at += FRAME_WORDS) {
-      const end = Math.min(at + FRAME_WORDS, words.length);
+    for (let frame = 0; frame * FRAME_SIZE < memory.size; frame++) {
+      const at = memory.frameOffset(frame) >>> 2;
+      const end = at + Math.min(FRAME_WORDS, (memory.size - frame * FRAME_SIZE) >>> 2);
       if (isZero(words, at, end)) continue;
       used++;
       this.#a = Math.imul(this.#a ^ frame, 0x0100_0193);
@@ -85,7 +87,7 @@ function isZero(words: Int32Array, from: number, to: number): boolean {
         words[i + 7]) !==
       0
     ) {
-      return false; // past the end reads undefined, which | makes 0
+      return false; // RAM comes in whole frames: nothing past its end is read
     }
   }
   return true;

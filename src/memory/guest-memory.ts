@@ -4,11 +4,12 @@
  * is what guest code reads, without a copy. Every access is checked against the window: nothing outside can be reached.
  * Guest instructions never come through here (the engine has its TLB); loaders, devices, hypercalls and reports do.
  * Writes tell an observer (the engine's map of translated code) and are counted by frame.
- * May not: know page tables, the memory map or who calls.   Next: memory/memory-map.ts. */
+ * May not: know page tables, the memory map or who calls.   Next: memory/pseudo-physical-memory.ts. */
 import { VmError } from '../base/errors.ts';
 import { formatSize, GiB, hex } from '../base/numbers.ts';
 import type { ByteTarget } from '../layout/struct.ts';
-import { type AtGpa, FRAME_SHIFT } from './address.ts';
+import { type AtGpa, FRAME_SHIFT, FRAME_SIZE } from './address.ts';
+import type { GuestRam, WriteObserver } from './guest-ram.ts';
 
 /** Largest RAM: a wasm memory ends at 4 GiB and the engine's own state shares it. */
 export const MAX_RAM = 3 * GiB;
@@ -16,15 +17,14 @@ export const MAX_RAM = 3 * GiB;
 /** Somebody outside the guest asked for memory that is not there; a guest's own stray access never ends up here. */
 export class MemoryRangeError extends VmError {}
 
-/** Told after bytes [at, at + length) changed by other means than guest instructions. */
-export type WriteObserver = (at: number, length: number) => void;
-
-export class GuestMemory implements ByteTarget {
+export class GuestMemory implements GuestRam {
   /** RAM in bytes; guest physical addresses run from 0 to size - 1. */
   readonly size: number;
   readonly buffer: ArrayBuffer;
   /** Where guest physical 0 lies in `buffer`. */
   readonly byteOffset: number;
+  /** Guest frames are the machine's own. */
+  readonly frames = undefined;
   readonly #ram: Uint8Array<ArrayBuffer>;
   readonly #view: DataView;
   /** One bit per 4 KiB frame that was written. */
@@ -162,11 +162,13 @@ export class GuestMemory implements ByteTarget {
     return this.#touchedFrames;
   }
 
-  /** Frames touched here or in another account of the same RAM (a bit for each frame, as the CPU keeps). */
-  countTouched(other: Uint32Array): number {
+  /** Frames touched here or in another account of the same RAM (a bit for each frame, as the CPU keeps); of the first
+   * `frames` frames only, when that is given. */
+  countTouched(other: Uint32Array, frames = this.#touched.length * 32): number {
     let count = 0;
-    for (let i = 0; i < this.#touched.length; i++) {
-      let bits = this.#touched[i] | other[i];
+    for (let i = 0; i * 32 < frames; i++) {
+      const counted = frames - i * 32;
+      let bits = (this.#touched[i] | other[i]) & (counted < 32 ? (1 << counted) - 1 : -1);
       for (; bits !== 0; bits &= bits - 1) count++;
     }
     return count;
@@ -176,6 +178,10 @@ export class GuestMemory implements ByteTarget {
     this.#check(at, 1, 'look up');
     const frame = Math.floor(at / 2 ** FRAME_SHIFT);
     return ((this.#touched[frame >>> 5] >>> (frame & 31)) & 1) === 1;
+  }
+
+  frameOffset(frame: number): number {
+    return this.byteOffset + frame * FRAME_SIZE;
   }
 
   #wrote(at: number, length: number): void {

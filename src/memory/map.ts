@@ -4,7 +4,7 @@
  * here overlap, although no path uses all of them: so a dump of low memory reads the same whatever path made it.
  * What a guest does with this memory afterwards is its own affair.
  * Follows: Firecracker's layout.rs for the GDT and the command line, the issue's own numbers for flat code.
- * May not: hold addresses of devices (machine/board.ts).   Next: memory/guest-memory.ts. */
+ * May not: hold addresses of devices (machine/board.ts).   Next: memory/machine-frames.ts. */
 import { type Gpa, gpa } from './address.ts';
 
 type Range = { readonly at: Gpa; readonly size: number; readonly why: string };
