@@ -4,7 +4,7 @@
  * machine frame to guest frame (M2P), which the guest reads; in slot 260 the descriptor table of its CPU: fourteen
  * pages of the guest's own, then Xen's, whose selectors begin with 0xe0.
  * Follows: Xen xen/include/public/arch-x86/xen-x86_64.h and xen/arch/x86/include/asm/config.h.
- * Next: layout/multiboot.ts. */
+ * Next: layout/xen/start-info.ts. */
 
 /** First and last root slot of Xen's own area, 0xffff800000000000-0xffff87ffffffffff. */
 export const XEN_ROOT_SLOTS = { first: 256, last: 271 } as const;
