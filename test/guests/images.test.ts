@@ -67,10 +67,9 @@ describe.each(ELVES)('$name', ({ name, entry, base }) => {
     expect(physical(entry)).toBe(BigInt(16 * MiB));
   });
 
-  it('tells PVH loaders where pvh_start is, and promises nothing to a PV domain builder', () => {
+  it('tells PVH loaders where pvh_start is', () => {
     const desc = xenNote(image, 18)?.desc;
     expect(desc && Buffer.from(desc).readUInt32LE(0)).toBe(Number(physical('pvh_start')));
-    for (const type of [1, 3, 5, 8]) expect(xenNote(image, type)).toBeUndefined();
   });
 
   it('names the functions that the paths pass, each with a size', () => {
@@ -83,6 +82,20 @@ describe.each(ELVES)('$name', ({ name, entry, base }) => {
       expect(symbol?.size, wanted).toBeGreaterThan(0n);
     }
   });
+});
+
+it('promises a PV domain builder in tiny64.elf what Linux promises it, startup_xen as its entry, and nothing in tiny32.elf', () => {
+  const image = elf('tiny64.elf');
+  const start = readSymtab(image).find(({ name }) => name === 'startup_xen')?.address;
+  const note = (type: number) => Buffer.from(xenNote(image, type)?.desc ?? []);
+  expect(note(1).readBigUInt64LE()).toBe(start);
+  expect(note(3).readBigUInt64LE()).toBe(0xffff_ffff_8000_0000n);
+  expect(note(15).readBigUInt64LE()).toBe(0x80_0000_0000n);
+  expect(note(5).toString()).toBe('xen-3.0\0');
+  expect(note(10).toString()).toBe('!writable_page_tables|pae_pgdir_above_4gb');
+  for (const type of [4, 6, 7, 8, 9, 12, 13, 16, 17]) expect(xenNote(image, type), `note ${type}`).toBeDefined();
+  expect(xenNote(image, 2), 'HYPERCALL_PAGE').toBeUndefined();
+  for (const type of [1, 3, 5, 8]) expect(xenNote(elf('tiny32.elf'), type)).toBeUndefined();
 });
 
 it('offers Multiboot an entry of its own in tiny32.elf, so that e_entry stays the 32-bit boot protocol', () => {

@@ -106,8 +106,7 @@ pvh_level3_kernel:	.skip PAGE_SIZE
 pvh_level2:		.skip 4 * PAGE_SIZE
 #endif
 
-/* The promise to loaders. Owner "Xen", type 18 = XEN_ELFNOTE_PHYS32_ENTRY. The notes of a PV kernel (ENTRY, VIRT_BASE,
- * INIT_P2M, ...) belong here too once startup_xen exists; promising them earlier would only mislead a domain builder. */
+/* The promise to loaders. Owner "Xen", type 18 = XEN_ELFNOTE_PHYS32_ENTRY. The notes of a PV kernel are in xen.S. */
 	.section .notes, "a", @note
 	.balign	4
 	.long	4, 2f - 1f, 18

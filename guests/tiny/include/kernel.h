@@ -27,6 +27,7 @@ void i386_start_kernel(void);
 void clear_bss(void);
 void sanitize_boot_params(struct boot_params *params);
 void add_e820_entry(struct boot_params *params, u64 addr, u64 size, u32 type);
+extern unsigned long early_page_offset;
 void prepare_pvh(unsigned long start_info); /* pvh.c */
 void prepare_multiboot(unsigned long info_address); /* multiboot.c */
 

@@ -99,4 +99,9 @@ _Static_assert(offsetof(struct paravirt, cpu.swapgs) == sizeof(void *), "PV_SWAP
 
 extern struct paravirt pv_ops;
 
+/* Of the native operations those that other tables use, too. */
+unsigned long native_read_cr0(void);
+unsigned long native_read_cr4(void);
+void native_write_cr4(unsigned long value);
+
 #define X86_EFLAGS_IF 0x200ul

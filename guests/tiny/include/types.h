@@ -1,10 +1,12 @@
 /* Sizes and small helpers. The kernel is freestanding: nothing comes from a C library. */
 #pragma once
 
+typedef signed char s8;
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
+typedef long long s64;
 typedef unsigned long size_t;
 
 #define NULL ((void *)0)

@@ -73,21 +73,21 @@ static void native_cpuid(u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
 	asm volatile("cpuid" : "+a"(*eax), "=b"(*ebx), "+c"(*ecx), "=d"(*edx));
 }
 
-static unsigned long native_read_cr0(void)
+unsigned long native_read_cr0(void)
 {
 	unsigned long value;
 	asm volatile("mov %%cr0, %0" : "=r"(value));
 	return value;
 }
 
-static unsigned long native_read_cr4(void)
+unsigned long native_read_cr4(void)
 {
 	unsigned long value;
 	asm volatile("mov %%cr4, %0" : "=r"(value));
 	return value;
 }
 
-static void native_write_cr4(unsigned long value)
+void native_write_cr4(unsigned long value)
 {
 	asm volatile("mov %0, %%cr4" : : "r"(value) : "memory");
 }
