@@ -3,5 +3,8 @@
 #include "bootparam.h"
 #include "hvm_start_info.h"
 #include "multiboot.h"
+#ifdef CONFIG_X86_64
+#include "xen/interface.h"
+#endif
 
 #include "layout-asserts.h"

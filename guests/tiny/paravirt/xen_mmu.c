@@ -64,11 +64,11 @@ void xen_lay_frame_over(void *page, unsigned long mfn)
 	set_mapping(page, mfn << 12 | PAGE_PRESENT | PAGE_RW);
 }
 
-static void mmuext(unsigned int cmd, unsigned long arg1, const char *what)
+static void pin_table(unsigned long mfn, unsigned int level)
 {
-	struct mmuext_op op = { .cmd = cmd, .arg1 = arg1 };
+	struct mmuext_op op = { .cmd = MMUEXT_PIN_L1_TABLE + level - 1, .arg1.mfn = mfn };
 
-	xen_must(hypercall4(mmuext_op, &op, 1, NULL, DOMID_SELF), what);
+	xen_must(hypercall4(mmuext_op, &op, 1, NULL, DOMID_SELF), "pin a table");
 }
 
 static void update_entry(pte_t *entry, pte_t value, const char *what)
@@ -107,14 +107,14 @@ static void prepare_root(pte_t *root)
 	if (slot == PTRS_PER_TABLE - 1)
 		panic("xen: the domain builder did not put the p2m where our note INIT_P2M says");
 	update_entry(&root[slot], builders_root[slot], "p2m in the new root");
-	mmuext(MMUEXT_PIN_L1_TABLE + 3, virt_to_mfn(user_root), "pin the user root");
+	pin_table(virt_to_mfn(user_root), 4);
 }
 
 static void xen_alloc_table(phys_t page, unsigned int level)
 {
 	if (!current_root && level == 4)
 		protect_tables();
-	mmuext(MMUEXT_PIN_L1_TABLE + level - 1, pfn_to_mfn(page >> 12), "pin a table");
+	pin_table(pfn_to_mfn(page >> 12), level);
 	if (level == 4)
 		prepare_root((pte_t *)(START_KERNEL_MAP + page));
 }
@@ -139,7 +139,9 @@ static void xen_set_pte_at(unsigned long va, pte_t *entry, pte_t value)
 
 static void xen_flush_tlb_one(unsigned long va)
 {
-	mmuext(MMUEXT_INVLPG_LOCAL, va, "INVLPG_LOCAL");
+	struct mmuext_op op = { .cmd = MMUEXT_INVLPG_LOCAL, .arg1.linear_addr = va };
+
+	xen_must(hypercall4(mmuext_op, &op, 1, NULL, DOMID_SELF), "INVLPG_LOCAL");
 }
 
 static pte_t xen_make_pte(phys_t page, unsigned long flags)
@@ -156,9 +158,9 @@ static phys_t xen_pte_phys(pte_t pte)
 static void xen_write_cr3(phys_t table)
 {
 	struct mmuext_op ops[] = {
-		{ .cmd = MMUEXT_NEW_BASEPTR, .arg1 = pfn_to_mfn(table >> 12) },
-		{ .cmd = MMUEXT_NEW_USER_BASEPTR, .arg1 = virt_to_mfn(user_root) },
-		{ .cmd = MMUEXT_UNPIN_TABLE, .arg1 = virt_to_mfn((void *)xen_start_info.pt_base) },
+		{ .cmd = MMUEXT_NEW_BASEPTR, .arg1.mfn = pfn_to_mfn(table >> 12) },
+		{ .cmd = MMUEXT_NEW_USER_BASEPTR, .arg1.mfn = virt_to_mfn(user_root) },
+		{ .cmd = MMUEXT_UNPIN_TABLE, .arg1.mfn = virt_to_mfn((void *)xen_start_info.pt_base) },
 	};
 
 	xen_must(hypercall4(mmuext_op, ops, ARRAY_SIZE(ops), NULL, DOMID_SELF), "change the root");

@@ -125,8 +125,14 @@ struct mmu_update {
 
 struct mmuext_op {
 	u32 cmd;
-	u64 arg1; /* a machine frame, or a virtual address */
-	u64 arg2;
+	union {
+		u64 mfn;
+		u64 linear_addr;
+	} arg1;
+	union {
+		u64 nr_ents;
+		u64 src_mfn;
+	} arg2;
 };
 #define MMUEXT_PIN_L1_TABLE 0 /* and L2, L3, L4 behind it */
 #define MMUEXT_UNPIN_TABLE 4
