@@ -10,6 +10,7 @@ import { type ElfImage, isElf, type KernelImage, xenNote } from '../image/kernel
 import { XEN_ELFNOTE } from '../layout/xen-notes.ts';
 import { checkRamSize, standardMemoryMap } from '../memory/memory-map.ts';
 import { flat32, flat64 } from './flat.ts';
+import { lguest } from './lguest.ts';
 import { linux32 } from './linux32.ts';
 import { linux64 } from './linux64.ts';
 import { multiboot } from './multiboot.ts';
@@ -19,10 +20,10 @@ import { pvh, pvhEntry } from './pvh.ts';
 export { type BootPlan, type BootProtocol, type EntryPath, type PlanWrite, placePlan } from './plan.ts';
 
 /** Every entry path that is built, in the order that lists show them. */
-export const BOOT_PROTOCOLS: readonly BootProtocol[] = [linux32, linux64, pvh, multiboot, flat32, flat64];
+export const BOOT_PROTOCOLS: readonly BootProtocol[] = [lguest, linux32, linux64, pvh, multiboot, flat32, flat64];
 
 /** Paths that are designed but not built in this version; asking for one says so. */
-export const UNBUILT_PATHS = ['lguest', 'xen-pvh', 'xen-pv', 'xen-pv32'] as const;
+export const UNBUILT_PATHS = ['xen-pvh', 'xen-pv', 'xen-pv32'] as const;
 export type UnbuiltPath = (typeof UNBUILT_PATHS)[number];
 
 export const DEFAULT_MEMORY = 256 * MiB;

@@ -3,7 +3,7 @@
  * Protected mode, paging off, ESI holds the zero page. A bzImage is entered at its first protected-mode byte
  * (startup_32), an ELF32 vmlinux at e_entry. With a 64-bit kernel this entry switches to long mode by itself.
  * Follows: Linux Documentation/x86/boot.rst, "32-bit Boot Protocol".   May not: run 16-bit setup code.
- * Next: boot/linux64.ts, where the loader has to provide page tables. */
+ * Next: boot/lguest.ts, which copies no header and enters the same door. */
 import { assert } from '../base/errors.ts';
 import { EM_386 } from '../layout/elf.ts';
 import { LOW_MEMORY } from '../memory/map.ts';

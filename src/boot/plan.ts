@@ -13,7 +13,7 @@ import { isRam, type MemoryMap, ramEnd } from '../memory/memory-map.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 
 /** Entry paths that are built. */
-export type EntryPath = 'linux32' | 'linux64' | 'pvh' | 'multiboot' | 'flat32' | 'flat64';
+export type EntryPath = 'lguest' | 'linux32' | 'linux64' | 'pvh' | 'multiboot' | 'flat32' | 'flat64';
 export type PersonalityName = 'bare' | 'xen-pv' | 'xen-hvm' | 'lguest';
 
 export type PlanWrite = {

@@ -1,21 +1,19 @@
-/** What an image carries for the entry paths that are not built yet: lguest and Xen.
+/** What an image carries for the entry paths that are not built yet: Xen's.
  *
- * Judged by headers and notes alone, as the launcher and Xen's domain builder judge them first.
- * Follows: Xen xen/common/libelf/libelf-dominfo.c and tools/libs/guest/xg_dom_core.c; Linux arch/x86/lguest (until 4.13).
+ * Judged by headers and notes alone, as Xen's domain builder judges them first.
+ * Follows: Xen xen/common/libelf/libelf-dominfo.c and tools/libs/guest/xg_dom_core.c.
  * May not: say how to boot; boot/ does when the paths are built.   Next: symbols/symtab.ts. */
 import { EM_386, EM_X86_64 } from '../layout/elf.ts';
 import { XEN_ELFNOTE } from '../layout/xen-notes.ts';
-import { protocolName } from './bzimage.ts';
 import { type ElfImage, isElf, type KernelImage, xenNote } from './kernel-image.ts';
 
 export type Judgement = { carries: true } | { carries: false; why: string; fix: string };
-export type XenPath = 'lguest' | 'xen-pvh' | 'xen-pv' | 'xen-pv32';
+export type XenPath = 'xen-pvh' | 'xen-pv' | 'xen-pv32';
 
 const no = (why: string, fix: string): Judgement => ({ carries: false, why, fix });
 
 /** `unpacked` is the payload of a bzImage. */
 export function judgeXenPath(via: XenPath, image: KernelImage, unpacked?: ElfImage): Judgement {
-  if (via === 'lguest') return lguest(image, unpacked);
   const kernel = isElf(image) ? image : unpacked;
   if (!kernel)
     return no(
@@ -23,27 +21,6 @@ export function judgeXenPath(via: XenPath, image: KernelImage, unpacked?: ElfIma
       'give a vmlinux, or a bzImage of protocol 2.08 or newer',
     );
   return via === 'xen-pvh' ? pvh(kernel) : pv(via, kernel);
-}
-
-function lguest(image: KernelImage, unpacked?: ElfImage): Judgement {
-  if (image.format !== 'bzimage') return no('lguest starts a bzImage', 'give the bzImage');
-  if (image.has64BitEntry || unpacked?.format === 'elf64') {
-    return no(
-      'the kernel is 64-bit, and lguest guests are 32-bit',
-      'use a 32-bit kernel built with CONFIG_LGUEST_GUEST=y',
-    );
-  }
-  if (image.protocol < 0x207) {
-    return no(
-      `boot protocol ${protocolName(image.protocol)} has no hardware_subarch (2.07), by which lguest is chosen`,
-      'use Linux 2.6.24 to 4.13',
-    );
-  }
-  const version = /^(\d+)\.(\d+)/.exec(image.kernelVersion ?? '');
-  if (version && (Number(version[1]) > 4 || (Number(version[1]) === 4 && Number(version[2]) >= 14))) {
-    return no(`Linux ${version[0]} is newer than 4.13, the last with lguest`, 'use Linux 2.6.24 to 4.13');
-  }
-  return { carries: true };
 }
 
 function pvh(kernel: ElfImage): Judgement {

@@ -1,11 +1,13 @@
 /** PersonalityHost: the CPU's way to a hypervisor instead of to the board, and the making of that hypervisor.
  *
  * A guest behind a personality reaches no device: ports lead to the personality, interrupts come from it, and physical
- * addresses outside its memory read all-ones as everywhere. The plan named the personality; here it is made.
+ * addresses outside its memory are the personality's, or read all-ones as everywhere. The plan named the personality;
+ * here it is made.
  * May not: know what a personality does with what it is asked.   Next: machine/state-hash.ts. */
 import { BootError } from '../base/errors.ts';
 import type { BootPlan } from '../boot/plan.ts';
 import type { CpuHost } from '../engine/core.ts';
+import { createLguest } from '../personality/lguest/lguest.ts';
 import type { Personality, PersonalityWorld } from '../personality/personality.ts';
 import type { Board } from './board.ts';
 
@@ -20,10 +22,11 @@ export class PersonalityHost implements CpuHost {
     this.personality.portWrite(port, size, value);
   }
   mmioRead(gpa: number, size: 1 | 2 | 4): number {
-    return this.board.mmio.read(gpa, size);
+    return this.personality.physicalRead?.(gpa, size) ?? this.board.mmio.read(gpa, size);
   }
   mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void {
-    this.board.mmio.write(gpa, size, value);
+    if (this.personality.physicalWrite) this.personality.physicalWrite(gpa, size, value);
+    else this.board.mmio.write(gpa, size, value);
   }
   interruptPending(): boolean {
     return this.personality.interruptPending();
@@ -39,7 +42,8 @@ export function physicalSize(plan: BootPlan): number {
   return plan.memorySize;
 }
 
-export function createPersonality(plan: BootPlan, _world: PersonalityWorld): Personality {
+export function createPersonality(plan: BootPlan, world: PersonalityWorld): Personality {
+  if (plan.personality === 'lguest') return createLguest(world);
   throw new BootError({
     what: `the ${plan.personality} personality is not built in this version of zeropage`,
     where: `--via ${plan.via}`,

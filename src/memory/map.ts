@@ -53,3 +53,12 @@ export const START_INFO_MEMORY_MAP = gpa(LOW_MEMORY.startInfo.at + 0x140);
 export const MULTIBOOT_MODULES = gpa(LOW_MEMORY.multibootInfo.at + 0x80);
 export const MULTIBOOT_MEMORY_MAP = gpa(LOW_MEMORY.multibootInfo.at + 0x100);
 export const MULTIBOOT_LOADER_NAME = gpa(LOW_MEMORY.multibootInfo.at + 0xf00);
+
+/** lguest: where the CPU reads the host's descriptor table, and where the host's part of every page directory begins: the
+ * top 4 MiB, linear and physical alike. It is above all RAM that a machine can have, so a device answers there. */
+export const LGUEST_HOST = {
+  at: 0xffc0_0000,
+  size: 0x40_0000,
+  /** 32 descriptors, as 32-bit Linux has them. */
+  gdtBytes: 256,
+} as const;

@@ -6,7 +6,7 @@
  * go on as on bare metal. It sees the CPU through the interface below, which the engine's Cpu satisfies, and the world
  * outside through `PersonalityWorld`, which the machine gives it; it knows neither room.
  * May not: throw for anything that a guest can do; allocate without bound on a guest's word.
- * Next: machine/machine.ts. */
+ * Next: personality/lguest/host.ts. */
 import type { CpuModel } from '../x86/cpuid.ts';
 import type { Segment, VcpuState } from '../x86/vcpu-state.ts';
 
@@ -46,6 +46,9 @@ export interface Personality {
   /** Ports, when the CPU lets the guest have them (IOPL); all-ones where nothing answers. */
   portRead(port: number, size: 1 | 2 | 4): number;
   portWrite(port: number, size: 1 | 2 | 4, value: number): void;
+  /** Physical addresses outside RAM; absent where they are the board's, and read all-ones. */
+  physicalRead?(at: number, size: 1 | 2 | 4): number;
+  physicalWrite?(at: number, size: 1 | 2 | 4, value: number): void;
   /** What somebody types at the guest's console; absent where the guest has no way to read. */
   receive?(bytes: Uint8Array): void;
   /** Names of what the guest asked for and is not built, each once: for the report. */

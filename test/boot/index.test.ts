@@ -59,11 +59,11 @@ describe('entryPaths', () => {
   const supported = (name: string) => entryPaths(images[name]).filter((path) => path.supported).map(({ via }) => via); // biome-ignore format: one line
   it.each([
     ['bzImage, 64-bit', ['linux32', 'linux64']],
-    ['bzImage, 32-bit', ['linux32']],
+    ['bzImage, 32-bit', ['lguest', 'linux32']],
     ['Linux ELF64 with PVH', ['linux64', 'pvh']],
-    ['Linux ELF32', ['linux32']],
-    ['toy ELF32 with PVH', ['linux32', 'pvh']],
-    ['toy ELF32 with Multiboot', ['linux32', 'multiboot']],
+    ['Linux ELF32', ['lguest', 'linux32']],
+    ['toy ELF32 with PVH', ['lguest', 'linux32', 'pvh']],
+    ['toy ELF32 with Multiboot', ['lguest', 'linux32', 'multiboot']],
     ['a.out-kludge', ['multiboot', 'flat32', 'flat64']],
     ['flat code', ['flat32', 'flat64']],
   ])('lists for a %s: %j', (name, paths) => {

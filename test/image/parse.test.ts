@@ -151,12 +151,6 @@ describe('what an image carries for paths that are not built', () => {
     ['xen-pvh', 'a PVH note', elf({ notes: [PVH_NOTE] }), true],
     ['xen-pvh', 'no PVH note', elf({ notes: PV_NOTES }), /type 18/],
     ['xen-pvh', 'a bzImage that was not unpacked', bz({}), /there is none to read/],
-    ['lguest', 'an old 32-bit bzImage', bz({ protocol: 0x20a, version: '2.6.32' }), true],
-    ['lguest', 'a 64-bit bzImage', bz({}), /64-bit/],
-    ['lguest', 'a bzImage from before hardware_subarch', bz({ protocol: 0x206, version: '2.6.20' }), /has no hardware_subarch/],
-    ['lguest', 'a bzImage from after lguest', bz({ header: { xloadflags: 0 }, version: '4.14.0' }), /newer than 4.13/],
-    ['lguest', 'the last bzImage with lguest', bz({ header: { xloadflags: 0 }, version: '4.13.16' }), true],
-    ['lguest', 'an ELF file', elf({ wide: false }), /bzImage/],
   ]; // biome-ignore format: a table
   for (const [via, what, image, expected] of cases) {
     it(`${via}: ${what}`, () => {

@@ -2,7 +2,7 @@
  *
  * Each has a ring in either direction. Indices run freely and are taken modulo the ring's size; whoever produces moves
  * `prod`, whoever consumes moves `cons`, and both tell the other side by the event channel in start_info.
- * Follows: Xen xen/include/public/io/console.h and xs_wire.h.   Next: layout/multiboot.ts. */
+ * Follows: Xen xen/include/public/io/console.h and xs_wire.h.   Next: layout/lguest-data.ts. */
 import { bytes, struct, u8, u32 } from '../struct.ts';
 
 /** Values of `connection` in both pages. */
