@@ -23,9 +23,12 @@ export const COMMAND_LINE = 'console=ttyS0 unknown=word';
 export const goldenFile = (path: RecordedPath) => new URL(`../golden/tiny.${path}.qemu.txt`, import.meta.url);
 export const golden = (path: RecordedPath) => readFileSync(goldenFile(path), 'latin1');
 
+/** The same guest as dom0 on Debian's Xen 4.17 (test/real/xen.test.ts), only its own lines. */
+export const xenGolden = new URL('../golden/tiny.xen-pv.xen.txt', import.meta.url);
+
 /** What belongs to the machine and not to the guest. */
 const MACHINE_LINES = [
-  /^BIOS-e820: \[mem /, // QEMU: what SeaBIOS reserves; ours: two entries
+  /^(BIOS-e820|Xen): \[mem /, // QEMU: what SeaBIOS reserves; ours: two entries
   /^Memory: /,
   /^initrd: \[mem /, // each loader chooses its own place
   /^Command line: /, // QEMU's Multiboot loader puts the file's name before it
