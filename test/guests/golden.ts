@@ -33,6 +33,8 @@ const MACHINE_LINES = [
   /^initrd: \[mem /, // each loader chooses its own place
   /^Command line: /, // QEMU's Multiboot loader puts the file's name before it
   /^loader: /, // QEMU is loader 0xb0
+  /^Xen version: |^Grant table: /,
+  /^check: the console page is granted/, // a dom0 has no such page
 ];
 
 export function comparable(console: string): string[] {

@@ -92,6 +92,7 @@ struct paravirt {
 	struct pv_time_ops time;
 	struct pv_console_ops console;
 	const char *name;
+	void (*banner)(void); /* what there is to say of a hypervisor, or NULL */
 	unsigned int kernel_rpl; /* the ring in which the kernel runs */
 };
 _Static_assert(offsetof(struct paravirt, cpu.iret) == 0, "PV_IRET in entry/traps_*.S");

@@ -3,6 +3,7 @@
 
 typedef signed char s8;
 typedef unsigned char u8;
+typedef short s16;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;

@@ -21,6 +21,8 @@ void start_kernel(void)
 {
 	pv_ops.console.init();
 	printk("zeropage tiny kernel (" ARCH ") via %s on %s\n", boot_origin.entry, pv_ops.name);
+	if (pv_ops.banner)
+		pv_ops.banner();
 
 	setup_arch();
 	trap_init();

@@ -131,6 +131,7 @@ void xen_init_pv_ops(void)
 		.time = xen_time_ops,
 		.console = xen_console_ops,
 		.name = "Xen",
+		.banner = xen_banner,
 		.kernel_rpl = 3,
 	};
 	xen_lay_frame_over(xen_shared_info_page, xen_start_info.shared_info >> 12);

@@ -2,7 +2,7 @@
  *
  * There is no device to ask. Xen writes down what the TSC showed at a known time and how fast it runs; the rest is
  * arithmetic. The timer knows absolute times of the same clock, in nanoseconds since Xen started, and fires once.
- * Follows: Linux arch/x86/xen/time.c, arch/x86/kernel/pvclock.c.   Next: paravirt/xen_console.c. */
+ * Follows: Linux arch/x86/xen/time.c, arch/x86/kernel/pvclock.c.   Next: paravirt/xen_grant.c. */
 #include "kernel.h"
 #include "xen/hypercall.h"
 

@@ -55,6 +55,9 @@ extern char xen_shared_info_page[];
 struct pt_regs;
 void xen_bind_virq(unsigned int virq, void (*handler)(const struct pt_regs *regs));
 
+/* paravirt/xen_grant.c */
+void xen_banner(void);
+
 /* The groups of pv_ops */
 struct pv_irq_ops;
 struct pv_mmu_ops;

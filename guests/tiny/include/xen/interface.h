@@ -190,6 +190,30 @@ struct sched_shutdown {
 	u32 reason;
 };
 
+/* --- grants --- */
+
+#define GNTTABOP_setup_table 2
+#define GNTTABOP_query_size 6
+struct gnttab_setup_table {
+	u16 dom;
+	u32 nr_frames;
+	s16 status; /* out, negative: an error */
+	u64 *frame_list; /* out */
+};
+struct gnttab_query_size {
+	u16 dom;
+	u32 nr_frames; /* out, as the next two */
+	u32 max_nr_frames;
+	s16 status;
+};
+
+#define GTF_permit_access 1
+struct grant_entry_v1 {
+	u16 flags;
+	u16 domid; /* who may */
+	u32 frame; /* map this machine frame */
+};
+
 /* --- console and the rest --- */
 
 /* A page that we share with the console's backend. Indices run freely; `& (sizeof(out) - 1)` makes them places. */
