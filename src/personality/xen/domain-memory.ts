@@ -24,9 +24,6 @@ export type DomainMemorySetup = {
   frames: MachineFrames;
   /** `kernelRoot` is the builder's; the CPU's CR3 is it already. */
   roots: Roots;
-  /** Where somebody else has these already. */
-  memory?: MachineMemory;
-  guest?: GuestAccess;
   /** The guest's own number, which start_info does not tell it. */
   domid: number;
 };
@@ -35,7 +32,7 @@ export type DomainMemorySetup = {
 export const GUEST_DOMID = 1;
 
 export class DomainMemory {
-  readonly memory: MachineMemory;
+  readonly machine: MachineMemory;
   readonly types: FrameTypes;
   readonly tables: PageTables;
   readonly area: XenArea;
@@ -44,9 +41,10 @@ export class DomainMemory {
   readonly mmu: MmuCalls;
   readonly mmuext: MmuextCalls;
 
-  constructor({ cpu, frames, roots, domid, memory = new MachineMemory(cpu, frames.end), guest }: DomainMemorySetup) {
-    this.memory = memory;
-    this.guest = guest ?? new GuestAccess(memory, roots);
+  constructor({ cpu, frames, roots, domid }: DomainMemorySetup) {
+    const memory = new MachineMemory(cpu, frames.end);
+    this.machine = memory;
+    this.guest = new GuestAccess(memory, roots);
     this.tables = new PageTables(memory, {
       checkDescriptors: (mfn) => this.descriptors.checkFrame(mfn),
       descriptorsUnmapped: () => this.descriptors.dropLdt(),
@@ -80,6 +78,6 @@ export class DomainMemory {
   #takeRoot(mfn: number): void {
     const failed = this.types.pin(mfn, FRAME.L4) || this.types.getWithType(mfn, FRAME.L4);
     assert(failed === 0, `the domain builder's page tables at ${hex(mfn * 0x1000)} are right (error ${failed})`);
-    this.memory.flushTlb();
+    this.machine.flushTlb();
   }
 }

@@ -6,6 +6,7 @@
  * many were done goes to the guest's `done`.
  * Follows: xen/arch/x86/mm.c (do_mmu_update, do_update_va_mapping), xen/include/public/xen.h.
  * May not: allocate in a request; run on without end (RESTART).   Next: personality/xen/mmuext-calls.ts. */
+import { MMU_COMMAND, MmuUpdate } from '../../layout/xen/memory-arguments.ts';
 import { EFAULT, EINVAL, ENOSYS, EPERM, ESRCH } from './errno.ts';
 import { FRAME, type FrameTypes } from './frame-types.ts';
 import type { GuestAccess } from './guest-access.ts';
@@ -13,10 +14,7 @@ import type { MachineMemory } from './machine-memory.ts';
 import { PAGE_OWNER, type PageTables } from './page-tables.ts';
 import type { XenArea } from './xen-area.ts';
 
-/** Bits 0-2 of a request's address. */
-const MMU = { NORMAL: 0, MACHPHYS: 1, PRESERVE_AD: 2, NO_TRANSLATE: 3 } as const;
-const REQUEST_BYTES = 16n;
-const REQUEST_WORDS = 4;
+const REQUEST_WORDS = MmuUpdate.size / 4;
 /** Domains that a call may name beside the guest's own: 0 is the first domain, which exists. */
 const DOMID = { FIRST: 0, SELF: 0x7ff0, IO: 0x7ff1, XEN: 0x7ff2 } as const;
 /** update_va_mapping: the lowest two bits say what to flush, the others where. */
@@ -59,9 +57,7 @@ export class MmuCalls {
     }
     const owner = pageOwner(call.domain & 0xffff, this.#parts.domid);
     if (owner === -ESRCH) return owner;
-    const result = runList(this.#parts, call, REQUEST_BYTES, REQUEST_WORDS, () =>
-      owner < 0 ? owner : this.#request(owner),
-    );
+    const result = runList(this.#parts, call, REQUEST_WORDS, () => (owner < 0 ? owner : this.#request(owner)));
     this.#parts.memory.settle();
     return result;
   }
@@ -71,10 +67,10 @@ export class MmuCalls {
     const { guest, memory, types, tables, area } = this.#parts;
     const { numbers } = guest;
     const command = numbers[0] & 7;
-    if (command > MMU.NO_TRANSLATE) return -ENOSYS;
+    if (command > MMU_COMMAND.PT_UPDATE_NO_TRANSLATE) return -ENOSYS;
     const mfn = numbers[1] === 0 ? numbers[0] >>> 12 : -1;
     if (!types.isGuests(mfn)) return -EINVAL;
-    if (command === MMU.MACHPHYS) {
+    if (command === MMU_COMMAND.MACHPHYS_UPDATE) {
       if (owner !== PAGE_OWNER.SELF) return -EINVAL;
       area.setM2p(mfn, numbers[2], numbers[3]);
       return 0;
@@ -83,7 +79,7 @@ export class MmuCalls {
     const type = types.count[mfn] === 0 ? FRAME.NONE : types.type[mfn];
     if (type === FRAME.NONE || type === FRAME.WRITABLE) memory.set(slot, numbers[2], numbers[3]);
     else if (type === FRAME.SEGDESC) return -EINVAL;
-    else return tables.update(slot, numbers[2], numbers[3], command === MMU.PRESERVE_AD, owner);
+    else return tables.update(slot, numbers[2], numbers[3], command === MMU_COMMAND.PT_UPDATE_PRESERVE_AD, owner);
     return 0;
   }
 
@@ -118,7 +114,7 @@ export function pageOwner(domain: number, own: number): number {
 }
 
 /** Runs the requests of a list, each read into guest.numbers, until one is refused. Writes `done`. */
-export function runList(parts: MmuParts, call: RequestList, bytes: bigint, words: number, one: () => number): number {
+export function runList(parts: MmuParts, call: RequestList, words: number, one: () => number): number {
   const { guest, types } = parts;
   let count = call.count >>> 0;
   let before = 0;
@@ -140,7 +136,7 @@ export function runList(parts: MmuParts, call: RequestList, bytes: bigint, words
     types.work += words;
     result = guest.readAt(low, high, words) ? one() : -EFAULT;
     if (result !== 0) break;
-    low += Number(bytes);
+    low += 4 * words;
     if (low >= 2 ** 32) {
       low -= 2 ** 32;
       high++;
@@ -148,13 +144,13 @@ export function runList(parts: MmuParts, call: RequestList, bytes: bigint, words
   }
   if (call.done !== 0n) guest.write(call.done, before + i);
   if (result === RESTART) {
-    call.list += BigInt(i) * bytes;
+    call.list += BigInt(4 * words * i);
     call.count = count - i + PREEMPTED;
   }
   return result;
 }
 
-/** The call's arguments, as four registers have them. */
+/** The call's arguments, as registers or a multicall's entry have them. */
 export const requestList = (args: readonly bigint[]): RequestList => ({
   list: args[0],
   count: Number(BigInt.asUintN(32, args[1])),

@@ -4,37 +4,15 @@
  * frame. Linux pins a process's root when it makes one and unpins it when the process ends, so that each of its tables is
  * checked once.
  * Follows: xen/arch/x86/mm.c (do_mmuext_op, new_guest_cr3), xen/include/public/xen.h (struct mmuext_op).
- * May not: leave the CPU on a root that is not validated.   Next: machine/machine.ts. */
+ * May not: leave the CPU on a root that is not validated.   Next: personality/xen/reservations.ts. */
+import { MMUEXT, MmuextOp } from '../../layout/xen/memory-arguments.ts';
 import type { Descriptors } from './descriptors.ts';
 import { EACCES, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from './errno.ts';
 import { FRAME, isPlainMemory } from './frame-types.ts';
 import { type MmuParts, pageOwner, type RequestList, runList } from './mmu-calls.ts';
 import { PAGE_OWNER } from './page-tables.ts';
 
-export const MMUEXT = {
-  PIN_L1_TABLE: 0,
-  PIN_L2_TABLE: 1,
-  PIN_L3_TABLE: 2,
-  PIN_L4_TABLE: 3,
-  UNPIN_TABLE: 4,
-  NEW_BASEPTR: 5,
-  TLB_FLUSH_LOCAL: 6,
-  INVLPG_LOCAL: 7,
-  TLB_FLUSH_MULTI: 8,
-  INVLPG_MULTI: 9,
-  TLB_FLUSH_ALL: 10,
-  INVLPG_ALL: 11,
-  FLUSH_CACHE: 12,
-  SET_LDT: 13,
-  NEW_USER_BASEPTR: 15,
-  CLEAR_PAGE: 16,
-  COPY_PAGE: 17,
-  FLUSH_CACHE_GLOBAL: 18,
-  MARK_SUPER: 19,
-  UNMARK_SUPER: 20,
-} as const;
-const OP_BYTES = 24n;
-const OP_WORDS = 6;
+const OP_WORDS = MmuextOp.size / 4;
 
 /** The guest's two roots, as the domain keeps them. A user root of 0 is none. */
 export interface Roots {
@@ -59,7 +37,7 @@ export class MmuextCalls {
     const owner = pageOwner(call.domain & 0xffff, this.#parts.domid);
     // For none of these is there a frame that belongs to a device.
     if (owner !== PAGE_OWNER.SELF) return owner === -ESRCH ? -ESRCH : -EPERM;
-    const result = runList(this.#parts, call, OP_BYTES, OP_WORDS, this.#one);
+    const result = runList(this.#parts, call, OP_WORDS, this.#one);
     this.#parts.memory.settle();
     return result;
   }

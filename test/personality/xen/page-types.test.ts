@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { MMUEXT } from '../../../src/layout/xen/memory-arguments.ts';
 import { EACCES, EBUSY, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../../../src/personality/xen/errno.ts';
 import { FRAME } from '../../../src/personality/xen/frame-types.ts';
-import { MMUEXT } from '../../../src/personality/xen/mmuext-calls.ts';
 import { DONE_AT, makeDomain, P, PAGES, REQUESTS, RW, SELF, TABLES, US, VIRT_BASE, va } from './memory-domain.ts';
 
 const KERNEL = 1n << 52n;
