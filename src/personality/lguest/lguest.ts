@@ -15,7 +15,7 @@
  * Ring 1 counts as supervisor in page tables, so the guest's kernel pages need no user bit, and its own tables can be
  * walked as they are. CR3 and CR0.PG are set by LHCALL_NEW_PGTABLE; before, linear addresses are physical.
  * Follows: Linux drivers/lguest/core.c, hypercalls.c, x86/core.c.   May not: reach a device; a guest here has none.
- * Next: machine/machine.ts. */
+ * Next: personality/xen/index.ts. */
 import { hex } from '../../base/numbers.ts';
 import { HCALL_DONE, HcallArgs, LguestData, LHCALL_RING_SIZE } from '../../layout/lguest-data.ts';
 import { GuestMemory } from '../../memory/guest-memory.ts';

@@ -1,0 +1,160 @@
+/** EventChannels: how Xen interrupts a guest, and how a guest reaches what is behind its rings.
+ *
+ * A channel is a port. Raising one sets its bit in shared_info; if the guest has not masked it, a second-level bit in
+ * vcpu_info and the upcall flag follow (the 2-level ABI: 64 words of 64 ports). Whether the guest is interrupted is
+ * then a matter of its upcall mask, which the personality looks at whenever it goes back to the guest.
+ * Follows: xen/common/event_channel.c, event_2l.c; xen/include/public/event_channel.h.
+ * May not: enter a handler (traps.ts does).   Next: personality/xen/event-calls.ts. */
+import { SharedInfo, VcpuInfo } from '../../layout/xen/shared-info.ts';
+import type { Domain } from './domain.ts';
+import { EEXIST, EINVAL, ENOSPC } from './errno.ts';
+
+/** Ports of the 2-level ABI for a 64-bit guest. */
+export const PORTS = 4096;
+/** VIRQs that the interface has numbers for (NR_VIRQS). */
+export const VIRQS = 24;
+export const VIRQ_TIMER = 0;
+
+export type Channel =
+  | { kind: 'reserved' }
+  | { kind: 'unbound'; remoteDomain: number }
+  | { kind: 'interdomain'; remoteDomain: number; remotePort: number; notify: () => void }
+  | { kind: 'virq'; virq: number }
+  | { kind: 'ipi' };
+
+const PENDING = SharedInfo.offsetOf('evtchn_pending');
+const MASK = SharedInfo.offsetOf('evtchn_mask');
+const UPCALL_PENDING = VcpuInfo.offsetOf('evtchn_upcall_pending');
+const UPCALL_MASK = VcpuInfo.offsetOf('evtchn_upcall_mask');
+const PENDING_SEL = VcpuInfo.offsetOf('evtchn_pending_sel');
+
+export class EventChannels {
+  /** Machine address of shared_info. */
+  readonly sharedInfo: number;
+  /** Machine address of the vcpu_info in use: in shared_info until the guest registers another place. */
+  vcpuInfo: number;
+  readonly #domain: Domain;
+  readonly #channels = new Map<number, Channel>();
+  readonly #virqs = new Map<number, number>();
+  /** Called with each port whose pending bit was set: what a vCPU in SCHEDOP_poll waits for. */
+  onPending: (port: number) => void = () => undefined;
+
+  constructor(domain: Domain, sharedInfo: number) {
+    this.#domain = domain;
+    this.sharedInfo = sharedInfo;
+    this.vcpuInfo = sharedInfo + SharedInfo.offsetOf('vcpu_info');
+    this.#channels.set(0, { kind: 'reserved' });
+  }
+
+  channel(port: number): Channel | undefined {
+    return this.#channels.get(port);
+  }
+  virqPort(virq: number): number | undefined {
+    return this.#virqs.get(virq);
+  }
+
+  /** The lowest free port gets the channel; -ENOSPC when there is none. */
+  open(channel: Channel): number {
+    if (channel.kind === 'virq' && this.#virqs.has(channel.virq)) return -EEXIST;
+    for (let port = 1; port < PORTS; port++) {
+      if (this.#channels.has(port)) continue;
+      this.set(port, channel);
+      return port;
+    }
+    return -ENOSPC;
+  }
+
+  set(port: number, channel: Channel): void {
+    this.#channels.set(port, channel);
+    if (channel.kind === 'virq') this.#virqs.set(channel.virq, port);
+  }
+
+  close(port: number): number {
+    const channel = this.#channels.get(port);
+    if (!channel || channel.kind === 'reserved') return -EINVAL;
+    if (channel.kind === 'virq') this.#virqs.delete(channel.virq);
+    this.#channels.delete(port);
+    this.#clearBit(this.sharedInfo + PENDING, port);
+    return 0;
+  }
+
+  /** Closes all that the guest has, the ones to its console and store included. */
+  reset(): void {
+    for (const port of [...this.#channels.keys()]) this.close(port);
+  }
+
+  /** The guest's half of a notification. */
+  send(port: number): number {
+    const channel = this.#channels.get(port);
+    switch (channel?.kind) {
+      case 'interdomain':
+        channel.notify();
+        return 0;
+      case 'ipi':
+        this.raise(port);
+        return 0;
+      case 'unbound':
+        return 0; // nobody listens: dropped
+      default:
+        return -EINVAL;
+    }
+  }
+
+  raiseVirq(virq: number): void {
+    const port = this.#virqs.get(virq);
+    if (port !== undefined) this.raise(port);
+  }
+
+  raise(port: number): void {
+    if (this.#setBit(this.sharedInfo + PENDING, port)) return;
+    if (!this.#bit(this.sharedInfo + MASK, port)) this.#propagate(port);
+    this.onPending(port);
+  }
+
+  unmask(port: number): void {
+    const was = this.#clearBit(this.sharedInfo + MASK, port);
+    if (was && this.#bit(this.sharedInfo + PENDING, port)) this.#propagate(port);
+  }
+
+  isPending(port: number): boolean {
+    return this.#bit(this.sharedInfo + PENDING, port);
+  }
+
+  #propagate(port: number): void {
+    if (!this.#setBit(this.vcpuInfo + PENDING_SEL, port >> 6)) this.markPending();
+  }
+
+  markPending(): void {
+    this.#domain.setMachine8(this.vcpuInfo + UPCALL_PENDING, 1);
+  }
+
+  get upcallMask(): number {
+    return this.#domain.machine8(this.vcpuInfo + UPCALL_MASK);
+  }
+  set upcallMask(value: number) {
+    this.#domain.setMachine8(this.vcpuInfo + UPCALL_MASK, value);
+  }
+  /** Whether the guest is to be interrupted on its way back. */
+  get upcallDue(): boolean {
+    return this.#domain.machine8(this.vcpuInfo + UPCALL_PENDING) !== 0 && this.upcallMask === 0;
+  }
+
+  #bit(at: number, bit: number): boolean {
+    return ((this.#domain.machine8(at + (bit >> 3)) >> (bit & 7)) & 1) !== 0;
+  }
+  /** Sets a bit, and says whether it was set. */
+  #setBit(at: number, bit: number): boolean {
+    const byte = at + (bit >> 3);
+    const old = this.#domain.machine8(byte);
+    if ((old >> (bit & 7)) & 1) return true;
+    this.#domain.setMachine8(byte, old | (1 << (bit & 7)));
+    return false;
+  }
+  #clearBit(at: number, bit: number): boolean {
+    const byte = at + (bit >> 3);
+    const old = this.#domain.machine8(byte);
+    if (((old >> (bit & 7)) & 1) === 0) return false;
+    this.#domain.setMachine8(byte, old & ~(1 << (bit & 7)));
+    return true;
+  }
+}

@@ -1,0 +1,116 @@
+/** vcpu_op and set_timer_op: the one virtual CPU, its timers, and where its accounts are kept.
+ *
+ * Follows: xen/common/domain.c (do_vcpu_op), xen/arch/x86/domain.c; xen/include/public/vcpu.h.
+ * Next: personality/xen/grant.ts. */
+import {
+  VcpuRegisterRunstateMemoryArea,
+  VcpuRegisterVcpuInfo,
+  VcpuSetPeriodicTimer,
+  VcpuSetSingleshotTimer,
+} from '../../layout/xen/event-arguments.ts';
+import { SharedInfo, VcpuInfo } from '../../layout/xen/shared-info.ts';
+import { machineAddress, mfn as machineFrame } from '../../memory/machine-frames.ts';
+import { type Domain, isGuestRange } from './domain.ts';
+import { EFAULT, EINVAL, ENOENT, ENOSYS } from './errno.ts';
+import { FRAME } from './frame-types.ts';
+import { clamped, int32 } from './guest-values.ts';
+import type { Hypercall } from './hypercall-row.ts';
+
+const MILLISECOND = 1_000_000;
+/** STIME_DELTA_MAX. */
+const MAX_PERIOD = (1n << 53n) - 1n;
+/** Timeouts further ahead are a kernel's wrapped arithmetic (about 13 days). */
+const FAR = 2 ** 50;
+const ETIME = 62;
+const SSHOTTMR_FUTURE = 1;
+
+export const VCPU_CALLS: readonly Hypercall[] = [
+  { number: 24, name: 'vcpu_op', call: (domain, [cmd, vcpu, arg]) => vcpuOp(domain, int32(cmd), int32(vcpu), arg) },
+  { number: 15, name: 'set_timer_op', call: (domain, [timeout]) => setTimer(domain, timeout) },
+];
+
+function vcpuOp(domain: Domain, command: number, vcpu: number, arg: bigint): number {
+  if (vcpu !== 0) return -ENOENT;
+  const { clock } = domain;
+  switch (command) {
+    case 0: // initialise: it is running
+      return -EINVAL;
+    case 1: // up
+      return 0;
+    case 2: // down: the last one takes the domain with it
+      domain.ended = true;
+      domain.world.end({ kind: 'shutdown', how: 'poweroff', words: 'its only vCPU went down' });
+      return 0;
+    case 3:
+      return 1;
+    case 4:
+      domain.copyToGuest(arg, clock.runstate(true));
+      return 0;
+    case 5: {
+      const area = VcpuRegisterRunstateMemoryArea.read(domain.copyFromGuest(arg, VcpuRegisterRunstateMemoryArea.size));
+      if (!isGuestRange(area['addr.p'], 0x30)) return -EFAULT;
+      clock.registerRunstate(area['addr.p']);
+      return 0;
+    }
+    case 6: {
+      const { period_ns } = VcpuSetPeriodicTimer.read(domain.copyFromGuest(arg, VcpuSetPeriodicTimer.size));
+      if (period_ns < MILLISECOND || period_ns > MAX_PERIOD) return -EINVAL;
+      clock.setPeriod(Number(period_ns));
+      return 0;
+    }
+    case 7:
+      clock.setPeriod(undefined);
+      return 0;
+    case 8: {
+      const { timeout_abs_ns, flags } = VcpuSetSingleshotTimer.read(
+        domain.copyFromGuest(arg, VcpuSetSingleshotTimer.size),
+      );
+      const at = clamped(timeout_abs_ns);
+      if ((flags & SSHOTTMR_FUTURE) !== 0 && at < clock.now) return -ETIME;
+      clock.setOneShot(at);
+      return 0;
+    }
+    case 9:
+      clock.setOneShot(undefined);
+      return 0;
+    case 10:
+      return registerVcpuInfo(domain, arg);
+    case 11:
+      domain.notBuilt('vcpu_op send_nmi');
+      return -ENOSYS;
+    case 12: // get_physid: for CPUs that are pinned
+      return -EINVAL;
+    default: {
+      const names: Record<number, string> = { 13: 'time area', 14: 'runstate by address', 15: 'time by address' };
+      domain.notBuilt(`vcpu_op ${names[command] ?? command}`);
+      return -ENOSYS;
+    }
+  }
+}
+
+function setTimer({ clock }: Domain, timeout: bigint): number {
+  const at = clamped(timeout);
+  if (at === 0) clock.setOneShot(undefined);
+  else if (at < 0 || at - clock.now >= FAR) clock.setOneShot(clock.now + 100 * MILLISECOND);
+  else clock.setOneShot(at);
+  return 0;
+}
+
+/** Moves vcpu_info into memory of the guest's, once. Events that came while it moved may have gone unseen, so the guest
+ * is told that all of them may be pending. */
+function registerVcpuInfo(domain: Domain, arg: bigint): number {
+  const { events } = domain;
+  const { mfn, offset } = VcpuRegisterVcpuInfo.read(domain.copyFromGuest(arg, VcpuRegisterVcpuInfo.size));
+  const initial = events.sharedInfo + SharedInfo.offsetOf('vcpu_info');
+  if (events.vcpuInfo !== initial || offset + VcpuInfo.size > 4096) return -EINVAL;
+  if (mfn >= BigInt(domain.memory.types.frames)) return -EINVAL;
+  const frame = machineFrame(Number(mfn));
+  const failed = domain.memory.types.getWithType(frame, FRAME.WRITABLE); // Xen keeps it mapped
+  if (failed !== 0) return -EINVAL;
+  const at = machineAddress(frame) + offset;
+  domain.setMachineBytes(at, domain.machineBytes(events.vcpuInfo, VcpuInfo.size).slice());
+  events.vcpuInfo = at;
+  domain.setMachine64(at + VcpuInfo.offsetOf('evtchn_pending_sel'), 0xffff_ffff_ffff_ffffn);
+  events.markPending();
+  return 0;
+}
