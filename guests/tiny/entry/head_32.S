@@ -83,8 +83,7 @@ FUNC(startup_32)
 END_FUNC(startup_32)
 
 FUNC(bad_subarch)
-	.weak	lguest_entry, xen_entry		/* until entry/lguest.S (and a 32-bit Xen entry) is linked in */
-lguest_entry:
+	.weak	xen_entry			/* no 32-bit Xen entry is linked in */
 xen_entry:
 	ud2
 END_FUNC(bad_subarch)
@@ -119,7 +118,7 @@ END_FUNC(default_entry)
 	.balign	4
 subarch_entries:				/* by hardware_subarch */
 	.long	default_entry			/* 0 PC */
-	.long	lguest_entry			/* 1 lguest */
+	.long	lguest_entry			/* 1 lguest: entry/lguest.S */
 	.long	xen_entry			/* 2 Xen */
 nr_subarch_entries = (. - subarch_entries) / 4
 

@@ -7,7 +7,7 @@
  *   path      table                    installed by
  *   native    paravirt/native.c        the initial value of pv_ops
  *   Xen PV    paravirt/xen*.c          xen_start_kernel
- *   lguest    paravirt/lguest.c        lguest_init         (not built yet; its place)
+ *   lguest    paravirt/lguest.c        lguest_init
  *
  * Outside paravirt/ and entry/ no file of the kernel executes a privileged instruction or touches a port.
  * Follows: Linux arch/x86/include/asm/paravirt_types.h. */
@@ -104,5 +104,7 @@ extern struct paravirt pv_ops;
 unsigned long native_read_cr0(void);
 unsigned long native_read_cr4(void);
 void native_write_cr4(unsigned long value);
+pte_t native_make_pte(phys_t page, unsigned long flags);
+phys_t native_pte_phys(pte_t pte);
 
 #define X86_EFLAGS_IF 0x200ul

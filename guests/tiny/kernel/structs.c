@@ -5,6 +5,8 @@
 #include "multiboot.h"
 #ifdef CONFIG_X86_64
 #include "xen/interface.h"
+#else
+#include "lguest.h"
 #endif
 
 #include "layout-asserts.h"

@@ -212,12 +212,12 @@ static void native_write_cr3(phys_t table)
 	asm volatile("mov %0, %%cr3" : : "r"((unsigned long)table) : "memory");
 }
 
-static pte_t native_make_pte(phys_t page, unsigned long flags)
+pte_t native_make_pte(phys_t page, unsigned long flags)
 {
 	return (pte_t)page | flags;
 }
 
-static phys_t native_pte_phys(pte_t pte)
+phys_t native_pte_phys(pte_t pte)
 {
 	return pte & ~PAGE_NX & ~0xffful;
 }
