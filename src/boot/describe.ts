@@ -9,6 +9,8 @@ import { BootParams } from '../layout/boot-params.ts';
 import { HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo } from '../layout/hvm-start-info.ts';
 import { MultibootInfo, MultibootMmapEntry, MultibootModule } from '../layout/multiboot.ts';
 import { latin1, type PrintedField } from '../layout/struct.ts';
+import { StartInfo } from '../layout/xen/start-info.ts';
+import type { MachineFrames } from '../memory/machine-frames.ts';
 import { e820TypeName } from '../memory/memory-map.ts';
 import { GPR_NAMES, SEGMENT_NAMES, type Segment, type VcpuState } from '../x86/vcpu-state.ts';
 import type { BootPlan } from './plan.ts';
@@ -41,11 +43,25 @@ export type PlanJson = {
   claims: { what: string; at: string; length: string; purpose: string }[];
   handover?: { struct: string; at: string; register: string; fields: Record<string, string> };
   bootParamsFilledBy: string;
+  /** xen-pv: guest frames by number in the builder's order, and how they lie in the machine. */
+  xen?: XenJson;
   entrySymbolHint?: string;
   registers: Record<string, string>;
   segments: Record<string, SegmentJson>;
   tables: Record<'gdtr' | 'idtr', TableJson>;
   notes: string[];
+};
+
+export type XenJson = {
+  mfn: string;
+  nrPages: string;
+  segments: { name: string; pfn: string; pages: string; va?: string }[];
+  virtBase: string;
+  virtEnd: string;
+  hypercallPage?: string;
+  ports: { store: number; console: number };
+  /** Machine frames above the guest's. */
+  hypervisor: Record<string, { first: string; count: string }>;
 };
 
 export function planJson(plan: BootPlan, sha256: Sha256): PlanJson {
@@ -82,11 +98,41 @@ export function planJson(plan: BootPlan, sha256: Sha256): PlanJson {
       fields: Object.fromEntries(handoverFields(plan).map(({ name, value }) => [name, value])),
     },
     bootParamsFilledBy: plan.bootParamsFilledBy,
+    xen: xenJson(plan),
     entrySymbolHint: plan.entrySymbolHint,
     registers: registersJson(state),
     segments: segmentsJson(state),
     tables: { gdtr: tableJson(state.gdtr), idtr: tableJson(state.idtr) },
     notes: [...plan.notes],
+  };
+}
+
+/** "identity", "scrambled:7": as --mfn takes it. */
+export function frameOrderName({ order }: MachineFrames): string {
+  return typeof order === 'object' ? `scrambled:${order.scrambled}` : order;
+}
+
+function xenJson({ xen, frames }: BootPlan): XenJson | undefined {
+  if (!xen || !frames) return undefined;
+  return {
+    mfn: frameOrderName(frames),
+    nrPages: hex(frames.nrPages),
+    segments: xen.segments.map(({ name, pfn, pages, va }) => ({
+      name,
+      pfn: hex(pfn),
+      pages: hex(pages),
+      va: va === undefined ? undefined : hex(va),
+    })),
+    virtBase: hex(xen.virtBase),
+    virtEnd: hex(xen.virtEnd),
+    hypercallPage: xen.hypercallPage === undefined ? undefined : hex(xen.hypercallPage),
+    ports: xen.ports,
+    hypervisor: Object.fromEntries(
+      Object.entries(frames.hypervisor).map(([name, { first, count }]) => [
+        name,
+        { first: hex(first), count: hex(count) },
+      ]),
+    ),
   };
 }
 
@@ -126,7 +172,7 @@ export function handoverFields({ handover, writes }: BootPlan): PrintedField[] {
   if (!handover) return [];
   const page = writes.find(({ what }) => what === handover.struct);
   assert(page && page.at === handover.at, `the plan writes its ${handover.struct}`);
-  return { boot_params: bootParams, hvm_start_info: startInfo, multiboot_info: multibootInfo }[handover.struct](page.bytes, page.at)
+  return { boot_params: bootParams, hvm_start_info: startInfo, multiboot_info: multibootInfo, start_info: xenStartInfo }[handover.struct](page.bytes, page.at)
     .filter(({ value }) => !/^(0|0x0+|""|.*all zero)$/.test(value)); // biome-ignore format: a table, then what is done with it
 }
 
@@ -139,6 +185,10 @@ function startInfo(bytes: Uint8Array, at: number): PrintedField[] {
   const modules = listed(HvmModlistEntry, 'modlist', bytes, Number(info.modlist_paddr) - at, info.nr_modules);
   const map = listed(HvmMemmapTableEntry, 'memmap', bytes, Number(info.memmap_paddr) - at, info.memmap_entries);
   return [...HvmStartInfo.print(info), ...modules, ...map];
+}
+
+function xenStartInfo(bytes: Uint8Array): PrintedField[] {
+  return StartInfo.print(StartInfo.read(bytes));
 }
 
 function multibootInfo(bytes: Uint8Array, at: number): PrintedField[] {

@@ -8,6 +8,7 @@ import { BootError } from '../base/errors.ts';
 import { MiB, parseSize } from '../base/numbers.ts';
 import { type ElfImage, isElf, type KernelImage, xenNote } from '../image/kernel-image.ts';
 import { XEN_ELFNOTE } from '../layout/xen-notes.ts';
+import type { FrameOrder } from '../memory/machine-frames.ts';
 import { checkRamSize, standardMemoryMap } from '../memory/memory-map.ts';
 import { flat32, flat64 } from './flat.ts';
 import { lguest } from './lguest.ts';
@@ -16,14 +17,24 @@ import { linux64 } from './linux64.ts';
 import { multiboot } from './multiboot.ts';
 import { type BootPlan, type BootProtocol, checkPlan, type EntryPath, type Refusal } from './plan.ts';
 import { pvh, pvhEntry } from './pvh.ts';
+import { xenPv } from './xen-pv.ts';
 
 export { type BootPlan, type BootProtocol, type EntryPath, type PlanWrite, placePlan } from './plan.ts';
 
 /** Every entry path that is built, in the order that lists show them. */
-export const BOOT_PROTOCOLS: readonly BootProtocol[] = [lguest, linux32, linux64, pvh, multiboot, flat32, flat64];
+export const BOOT_PROTOCOLS: readonly BootProtocol[] = [
+  lguest,
+  linux32,
+  linux64,
+  pvh,
+  xenPv,
+  multiboot,
+  flat32,
+  flat64,
+];
 
 /** Paths that are designed but not built in this version; asking for one says so. */
-export const UNBUILT_PATHS = ['xen-pvh', 'xen-pv', 'xen-pv32'] as const;
+export const UNBUILT_PATHS = ['xen-pvh', 'xen-pv32'] as const;
 export type UnbuiltPath = (typeof UNBUILT_PATHS)[number];
 
 export const DEFAULT_MEMORY = 256 * MiB;
@@ -41,10 +52,12 @@ export type BootSpec = {
   unpack?: 'host' | 'guest';
   /** A bzImage's payload; needed when `needsUnpackedKernel` says so. */
   unpackedKernel?: ElfImage;
+  /** xen-pv: how guest frames lie in the machine. Default: scrambled. */
+  mfn?: FrameOrder;
 };
 
 export function planBoot(image: KernelImage, spec: BootSpec = {}): BootPlan {
-  const { cmdline = '', initrd, load, unpack = 'guest', unpackedKernel } = spec;
+  const { cmdline = '', initrd, load, unpack = 'guest', unpackedKernel, mfn } = spec;
   const memorySize =
     typeof spec.memory === 'string' ? parseSize(spec.memory, '--memory') : (spec.memory ?? DEFAULT_MEMORY);
   checkRamSize(memorySize);
@@ -53,7 +66,7 @@ export function planBoot(image: KernelImage, spec: BootSpec = {}): BootPlan {
   if (verdict !== true) throw refusal(image, protocol.name, verdict);
   checkOptions(image, protocol, spec);
   const memoryMap = standardMemoryMap(memorySize);
-  const plan = protocol.plan({ image, unpackedKernel, memorySize, memoryMap, cmdline, initrd, load, unpack });
+  const plan = protocol.plan({ image, unpackedKernel, memorySize, memoryMap, cmdline, initrd, load, unpack, mfn });
   checkPlan(plan);
   return plan;
 }
@@ -61,7 +74,7 @@ export function planBoot(image: KernelImage, spec: BootSpec = {}): BootPlan {
 /** Whether the caller has to unpack a bzImage's payload before `planBoot` can make this plan. */
 export function needsUnpackedKernel(image: KernelImage, { via = 'auto', unpack = 'guest' }: BootSpec): boolean {
   if (image.format !== 'bzimage' || image.payload === undefined) return false;
-  if (via === 'pvh') return true;
+  if (via === 'pvh' || via === 'xen-pv') return true;
   return unpack === 'host' && (via === 'linux64' || (via === 'auto' && linux64.accepts(image) === true));
 }
 
@@ -96,8 +109,8 @@ export function choosePath(image: KernelImage, { via = 'auto', unpackedKernel }:
   const candidates = preference(image);
   const best = candidates.find(({ accepts }) => accepts(image, unpackedKernel) === true);
   if (best) return best;
-  if (isElf(image) && xenNote(image, XEN_ELFNOTE.XEN_VERSION))
-    throw unbuilt('xen-pv', `${image.name} has Xen PV notes and no other entry`);
+  if (image.format === 'elf32' && xenNote(image, XEN_ELFNOTE.XEN_VERSION))
+    throw unbuilt('xen-pv32', `${image.name} has Xen PV notes of 32 bits and no other entry`);
   const reasons = candidates.map((protocol) => {
     const verdict = protocol.accepts(image, unpackedKernel);
     return verdict === true ? '' : `${protocol.name}: ${verdict.why}`;
@@ -119,18 +132,28 @@ function preference(image: KernelImage): BootProtocol[] {
   if (!isElf(image)) return image.format === 'bzimage' ? [linux64, linux32, multiboot] : [multiboot];
   const osNote = xenNote(image, XEN_ELFNOTE.GUEST_OS)?.value;
   const linux = osNote === 'linux' || image.notes.some(({ owner }) => owner === 'Linux');
-  if (linux) return [linux64, linux32, pvh, multiboot];
+  if (linux) return [linux64, linux32, pvh, multiboot, xenPv];
   // Its e_entry belongs to another protocol, so the Linux entries are no candidates.
   if (image.multiboot || image.notes.some(({ owner }) => owner === 'Xen'))
-    return pvhEntry(image) !== undefined ? [pvh, multiboot] : [multiboot];
+    return pvhEntry(image) !== undefined ? [pvh, multiboot] : [multiboot, xenPv];
   return [linux64, linux32];
 }
 
 /** Options that a path would ignore are refused. */
-function checkOptions(image: KernelImage, { name }: BootProtocol, { unpack, unpackedKernel, load }: BootSpec): void {
+function checkOptions(
+  image: KernelImage,
+  { name }: BootProtocol,
+  { unpack, unpackedKernel, load, mfn }: BootSpec,
+): void {
   const refuse = (where: string, what: string, why: string, fix: string) => new BootError({ what, where, why, fix });
   if (load !== undefined && !(Number.isSafeInteger(load) && load >= 0)) {
     throw refuse('--load', `${load} is no load address`, 'a physical address is a whole number', 'use --load 0x100000');
+  }
+  if (mfn !== undefined && name !== 'xen-pv') {
+    throw refuse('--mfn', `${name} has no machine frames of its own`, 'guest physical memory is the machine’s there', 'leave --mfn out, or use --via xen-pv'); // biome-ignore format: one line
+  }
+  if (typeof mfn === 'object' && !(Number.isInteger(mfn.scrambled) && mfn.scrambled >= 0 && mfn.scrambled < 2 ** 32)) {
+    throw refuse('--mfn', `${mfn.scrambled} is no seed`, 'a whole number from 0 to 4294967295 is expected', 'use --mfn scrambled:1'); // biome-ignore format: one line
   }
   if (unpack === 'host' && name === 'linux32') {
     throw refuse(

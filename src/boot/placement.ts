@@ -15,11 +15,12 @@ import { type PlanWrite, roomFor, span, viewOrigin } from './plan.ts';
 
 export type Range = { at: number; length: number };
 
-/** Each PT_LOAD at its physical address, zeroed to its memory size. */
-export function segmentWrites(kernel: ElfImage): PlanWrite[] {
+/** Each PT_LOAD at its physical address, less `offset`, zeroed to its memory size. */
+export function segmentWrites(kernel: ElfImage, offset = 0n): PlanWrite[] {
   const writes: PlanWrite[] = [];
-  for (const { index, type, paddr, filesz, memsz, bytes, flags } of kernel.segments) {
+  for (const { index, type, paddr: linked, filesz, memsz, bytes, flags } of kernel.segments) {
     if (type !== PT_LOAD || memsz === 0) continue;
+    const paddr = BigInt.asUintN(64, linked - offset);
     const what = `segment ${index}`;
     assert(filesz <= memsz, `${kernel.name}, ${what}: the parser checked its sizes`);
     if (paddr + BigInt(memsz) > 1n << 32n) {

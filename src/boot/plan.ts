@@ -7,13 +7,17 @@
 import { assert, BootError } from '../base/errors.ts';
 import { alignUp, hex, MiB } from '../base/numbers.ts';
 import type { ElfImage, KernelImage } from '../image/kernel-image.ts';
-import type { Gpa } from '../memory/address.ts';
-import type { GuestMemory } from '../memory/guest-memory.ts';
+import { FRAME_SIZE, type Gpa } from '../memory/address.ts';
+import { GuestMemory } from '../memory/guest-memory.ts';
+import type { GuestRam } from '../memory/guest-ram.ts';
+import type { FrameOrder, MachineFrames, Mfn, Pfn } from '../memory/machine-frames.ts';
 import { isRam, type MemoryMap, ramEnd } from '../memory/memory-map.ts';
+import { PseudoPhysicalMemory } from '../memory/pseudo-physical-memory.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
+import type { DomainSegment } from './xen/domain-layout.ts';
 
 /** Entry paths that are built. */
-export type EntryPath = 'lguest' | 'linux32' | 'linux64' | 'pvh' | 'multiboot' | 'flat32' | 'flat64';
+export type EntryPath = 'lguest' | 'linux32' | 'linux64' | 'pvh' | 'xen-pv' | 'multiboot' | 'flat32' | 'flat64';
 export type PersonalityName = 'bare' | 'xen-pv' | 'xen-hvm' | 'lguest';
 
 export type PlanWrite = {
@@ -33,7 +37,41 @@ export type PlanWrite = {
 export type Claim = { what: string; at: Gpa; length: number; purpose: string };
 
 /** The structure whose address the guest is given. */
-export type Handover = { struct: 'boot_params' | 'hvm_start_info' | 'multiboot_info'; at: Gpa; register: string };
+export type Handover = {
+  struct: 'boot_params' | 'hvm_start_info' | 'multiboot_info' | 'start_info';
+  at: Gpa;
+  register: string;
+  /** What the register holds when it is no physical address. */
+  virtual?: bigint;
+};
+
+/** What the domain builder has done and the personality goes on from. Frames are the guest's unless they say MFN. */
+export type XenDomain = {
+  /** In the builder's order, gaps included. */
+  segments: readonly DomainSegment[];
+  /** The first mapping is [virtBase, virtEnd), frame 0 first. */
+  virtBase: bigint;
+  virtEnd: bigint;
+  /** The root table, to be pinned before the first instruction. */
+  rootPfn: Pfn;
+  pageTables: { pfn: Pfn; pages: number };
+  /** `pages` counts the page tables behind it, too, when it has a mapping of its own. */
+  p2m: { pfn: Pfn; pages: number; va: bigint };
+  p2mTables?: { pfn: Pfn; pages: number };
+  startInfoPfn: Pfn;
+  storePfn: Pfn;
+  consolePfn: Pfn;
+  bootStackPfn: Pfn;
+  /** The guest's ends of its first two event channels. */
+  ports: { store: number; console: number };
+  sharedInfoMfn: Mfn;
+  /** To be filled with stubs before the first instruction, when the kernel has asked for it. */
+  hypercallPage?: Pfn;
+  /** Bits of XEN_FEATURES. */
+  features: { required: number; supported: number };
+  /** PAE_MODE was "yes" or "bimodal". */
+  extendedCr3: boolean;
+};
 
 export type BootPlan = {
   via: EntryPath;
@@ -59,6 +97,9 @@ export type BootPlan = {
   entrySymbolHint?: string;
   /** `cli; hlt` is the regular end (flat code): exit 0 without a verdict. */
   haltIsSuccess: boolean;
+  /** How the guest's frames lie in the machine, when they are not the machine's own: `writes` count the guest's. */
+  frames?: MachineFrames;
+  xen?: XenDomain;
   /** CPUID shows all that is built (flat code) instead of the conservative model. */
   cpuDefault: 'max' | 'model';
   /** What a careful user should know about this plan, one sentence each. */
@@ -75,6 +116,8 @@ export type PlanRequest = {
   initrd?: Uint8Array;
   load?: number;
   unpack: 'host' | 'guest';
+  /** How guest frames lie in the machine, for paths with frames of their own. */
+  mfn?: FrameOrder;
 };
 
 /** Why an image cannot take a path, and what would help. */
@@ -124,10 +167,23 @@ export function checkPlan({
   }
 }
 
+/** Bytes of machine memory that the plan needs: the guest's own, and the hypervisor's where there is one. */
+export function machineSize({ frames, memorySize }: BootPlan): number {
+  return frames ? frames.end * FRAME_SIZE : memorySize;
+}
+
+/** The guest's memory as the plan counts it, over `machineSize` bytes of a buffer. */
+export function planMemory({ frames, memorySize }: BootPlan, buffer: ArrayBuffer, byteOffset: number): GuestRam {
+  return frames
+    ? new PseudoPhysicalMemory(buffer, byteOffset, frames)
+    : new GuestMemory(buffer, byteOffset, memorySize);
+}
+
 /** Copies a plan into guest memory: everything is checked before the first byte is written, each byte is written once. */
-export function placePlan(plan: BootPlan, memory: GuestMemory): void {
+export function placePlan(plan: BootPlan, memory: GuestRam): void {
   checkPlan(plan);
   assert(memory.size >= plan.memorySize, `memory of ${memory.size} bytes holds a plan for ${plan.memorySize}`);
+  assert(memory.frames === plan.frames, 'memory counts frames as the plan does (planMemory makes it so)');
   for (const { at, bytes, length } of plan.writes) {
     memory.write(at, bytes);
     if (length > bytes.length) memory.zero(at + bytes.length, length - bytes.length);

@@ -5,7 +5,7 @@
  * and module list behind the start info. A bzImage carries no note: its payload is unpacked on the host first.
  * Code at this entry uses absolute physical addresses, so the segments are never moved.
  * Follows: Xen docs/misc/pvh.pandoc and start_info.h, version 1; values as libxc and Firecracker choose them.
- * May not: show anything of Xen; that is xen-pvh.   Next: boot/multiboot.ts. */
+ * May not: show anything of Xen; that is xen-pvh.   Next: boot/xen/parameters.ts. */
 import { assert, BootError } from '../base/errors.ts';
 import { hex } from '../base/numbers.ts';
 import { type ElfImage, isElf, type KernelImage, xenNote } from '../image/kernel-image.ts';

@@ -14,6 +14,7 @@ import {
   buildBzImage,
   buildElf,
   buildMultiboot,
+  PV_ENTRY,
   PV_NOTES,
   PVH_NOTE,
   storedLz4,
@@ -29,7 +30,10 @@ const file = (name: string, bytes: Uint8Array | string) => {
 };
 
 const features = { owner: 'Xen', type: 17, desc: u32Bytes(0x8801) };
-const inner = buildElf({ notes: [...PV_NOTES, PVH_NOTE, features], symbols: [{ name: 'startup_64', value: 0x1000n }] });
+const inner = buildElf({
+  notes: [...PV_NOTES, PV_ENTRY, PVH_NOTE, features],
+  symbols: [{ name: 'startup_64', value: 0x1000n }],
+});
 const image = parseKernel('vmlinuz', buildBzImage({ payload: storedLz4(inner) }));
 
 describe('inspect on a bzImage', () => {
@@ -104,6 +108,7 @@ describe('inspect on a bzImage', () => {
       'XEN_ELFNOTE_XEN_VERSION "xen-3.0"',
       'XEN_ELFNOTE_LOADER "generic"',
       'XEN_ELFNOTE_VIRT_BASE 0xffffffff80000000',
+      'XEN_ELFNOTE_ENTRY 0xffffffff81000000',
       'XEN_ELFNOTE_PHYS32_ENTRY 0x1000040',
       'XEN_ELFNOTE_SUPPORTED_FEATURES 0x8801 (writable_page_tables, dom0, linux_rsdp_unrestricted)',
     ]);
@@ -113,9 +118,9 @@ describe('inspect on a bzImage', () => {
   it('says for each entry path: supported, not built, or why not', () => {
     const paths = Object.fromEntries(inspection.entryPaths.map((path) => [path.via, path]));
     expect(Object.keys(paths).sort()).toEqual(['flat32', 'flat64', 'lguest', 'linux32', 'linux64', 'multiboot', 'pvh', 'xen-pv', 'xen-pv32', 'xen-pvh']); // biome-ignore format: short
-    for (const via of ['linux32', 'linux64', 'pvh']) expect(paths[via], via).toMatchObject({ supported: true });
-    for (const via of ['xen-pv', 'xen-pvh'])
-      expect(paths[via], via).toMatchObject({ supported: false, carried: true, built: false });
+    for (const via of ['linux32', 'linux64', 'pvh', 'xen-pv'])
+      expect(paths[via], via).toMatchObject({ supported: true });
+    expect(paths['xen-pvh']).toMatchObject({ supported: false, carried: true, built: false });
     for (const via of ['lguest', 'xen-pv32', 'multiboot', 'flat32', 'flat64']) {
       expect(paths[via], via).toMatchObject({
         supported: false,
@@ -124,7 +129,7 @@ describe('inspect on a bzImage', () => {
         fix: expect.any(String),
       });
     }
-    expect(printed).toMatch(/xen-pv +not built +the kernel carries what it needs/);
+    expect(printed).toMatch(/xen-pvh +not built +the kernel carries what it needs/);
     expect(printed).toMatch(/lguest +no +the kernel is 64-bit/);
     expect(printed).toMatch(/pvh +supported\n/);
   });

@@ -136,7 +136,7 @@ describe('plan refuses', () => {
     ['to compare three', 'tiny', { diff: 'linux64,pvh,linux32' }, UsageError, '--diff takes two entry paths'],
     ['--diff beside --via', 'tiny', { diff: 'linux64,pvh', via: 'pvh' }, UsageError, 'given twice'],
     ['two command lines', 'tiny', { cmdline: 'a', append: 'b' }, UsageError, 'two command lines'],
-    ['a path that is not built', 'tiny', { via: 'xen-pv' }, BootError, 'xen-pv is not built in this version'],
+    ['a path that is not built', 'tiny', { via: 'xen-pv32' }, BootError, 'xen-pv32 is not built in this version'],
     ['a size that is none', 'tiny', { memory: 'lots' }, VmError, '--memory is not a size'],
     ['an address that is none', code, { via: 'flat32', load: 'there' }, VmError, '--load is not a size'],
     ['an initrd that is not there', 'tiny', { initrd: join(folder, 'none') }, VmError, 'there is no such file'],

@@ -38,6 +38,8 @@ export const PV_NOTES: NoteSpec[] = [
   { owner: 'Xen', type: 8, desc: text('generic\0') },
   { owner: 'Xen', type: 3, desc: u64Bytes(0xffff_ffff_8000_0000n) },
 ];
+/** Where `buildElf` puts its code, as a PV kernel knows it. */
+export const PV_ENTRY: NoteSpec = { owner: 'Xen', type: 1, desc: u64Bytes(0xffff_ffff_8100_0000n) };
 export const PVH_NOTE: NoteSpec = { owner: 'Xen', type: 18, desc: u32Bytes(0x100_0040) };
 
 export type ElfSpec = {

@@ -30,10 +30,13 @@ describe('machineFrames', () => {
     expect([...machineFrames(8, 'scrambled').p2m]).toEqual([2, 1, 6, 7, 4, 3, 0, 5]);
   });
 
-  it('leaves hardly any frame at its place or beside its neighbour', () => {
-    const { p2m } = machineFrames(10_000);
-    expect(p2m.filter((frame, i) => frame === i).length).toBeLessThan(10);
-    expect(p2m.filter((frame, i) => frame === p2m[i - 1] + 1).length).toBeLessThan(10);
+  it('leaves hardly any frame at its place or beside its neighbour, and keeps 2 MiB of them together', () => {
+    const { p2m } = machineFrames(0x4000);
+    expect(p2m.filter((frame, i) => frame === i).length).toBeLessThan(64);
+    expect(p2m.filter((frame, i) => frame === p2m[i - 1] + 1).length).toBeLessThan(64);
+    const blocks = p2m.map((frame) => frame >>> 9);
+    expect(blocks.every((block, i) => block === blocks[i & ~511])).toBe(true);
+    expect(blocks.filter((block, i) => block === i >>> 9).length).toBeLessThan(8 * 512);
   });
 
   it.each([1, 31, 0x4000, 0x2_0000, 0xb_f000])(
