@@ -25,6 +25,9 @@ const GATHERED_BYTES = HEADER_BYTES + 4 * RECORD_BYTES;
 /** The address step's EXTRA: what TypeScript must check, and above BIT_WIDTH the width of a bit string's words. */
 export const STEP = { SIZE: 0xff, WRITE: 0x100, BIT_WIDTH: 16 } as const;
 
+/** Control registers that MOV from CR may read without a question. */
+const CONTROL_REGISTERS: Record<number, number> = { 0: STATE.CR0, 2: STATE.CR2, 3: STATE.CR3, 4: STATE.CR4 };
+
 /** What a TypeScript instruction is: its helper's name and its operands as decoded. */
 export type HelperRecord = Omit<HelperInsn, 'rip' | 'nextRip' | 'offset'> & {
   helper: string;
@@ -305,6 +308,7 @@ export class Blocks {
     const helper = this.helperFor(d, mode, size);
     if (helper !== undefined) {
       this.helperRecord(at, offset, helper, form, d);
+      this.shortcut(at, helper, d, mode, size);
       return { main: at, next: at + RECORD_BYTES, lowered: undefined };
     }
     const lowered = this.variantOf(d, size);
@@ -470,6 +474,46 @@ export class Blocks {
       portImmediate: d.immediateLow & 0xff,
     };
     this.view.setInt32(at + REC.EXTRA, this.helpers.push(record) - 1, true);
+  }
+
+  /** Where the core can do a helper's common case by itself, its function comes first. The record says what it needs. */
+  private shortcut(at: number, helper: string, d: Decoded, mode: number, size: 16 | 32 | 64): void {
+    if (size === 16) return;
+    const number = coreHandlers(size).quick.get(helper);
+    if (number === undefined) return;
+    const { view } = this;
+    const native = d.operandSize === size;
+    const flatStack = (mode & (MODE.STACK_32 | MODE.FLAT_SS)) === (MODE.STACK_32 | MODE.FLAT_SS);
+    switch (helper) {
+      case 'int':
+        view.setInt32(at + REC.IMMEDIATE, d.immediateLow & 0xff, true);
+        break;
+      case 'in':
+      case 'out': {
+        const bytes = (d.opcode & 1) === 0 ? 1 : d.operandSize === 16 ? 2 : 4;
+        const port = (d.opcode & 8) === 0 ? d.immediateLow & 0xff : -1; // -1: DX
+        view.setInt32(at + REC.IMMEDIATE, port, true);
+        view.setUint8(at + REC.SCALE, bytes);
+        break;
+      }
+      case 'mov_from_cr': {
+        const from = CONTROL_REGISTERS[d.reg];
+        if (from === undefined) return;
+        view.setUint16(at + REC.A, STATE.GPR + d.rm * 8, true);
+        view.setUint16(at + REC.B, from, true);
+        break;
+      }
+      case 'iret':
+        if (!native) return;
+        break;
+      case 'pushf':
+      case 'popf':
+      case 'pusha':
+      case 'popa':
+        if (!native || !flatStack) return;
+        break;
+    }
+    view.setUint16(at + REC.HANDLER, number, true);
   }
 
   private variantOf(d: Decoded, size: 16 | 32 | 64): Lowered {

@@ -39,10 +39,12 @@ export type Register64 = {
 export class CpuState {
   readonly view: DataView;
   readonly bytes: Uint8Array;
+  readonly words: Int32Array;
 
   constructor(buffer: ArrayBuffer) {
     this.view = new DataView(buffer);
     this.bytes = new Uint8Array(buffer);
+    this.words = new Int32Array(buffer);
   }
 
   get64(name: Register64): bigint {

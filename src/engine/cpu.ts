@@ -32,7 +32,7 @@ import { MODE, modeWord } from './mode.ts';
 import { pagingFeatures } from './page-walk.ts';
 import { QuickGates } from './quick-gates.ts';
 import { QUICK, QuickHelpers } from './quick-helpers.ts';
-import { ASK, BLOCK, REC, STATUS } from './record.ts';
+import { ASK, BLOCK, LEAVE, REC, STATUS } from './record.ts';
 import { evaluate } from './reference.ts';
 import {
   FETCH_TLB_SUPERVISOR,
@@ -164,6 +164,8 @@ export class Cpu implements SystemCore {
         segment: (record: number) => this.#segmentStep(record),
         helper: (record: number) => this.#askHelper(record),
         fault: (record: number) => this.#askFault(record),
+        port: (port: number, size: 1 | 2 | 4, out: number) => this.#port(port, size, out !== 0),
+        pending: () => (this.host.interruptPending() ? 1 : 0),
       },
     };
     const instance = instantiate(coreBytes(), imports);
@@ -243,17 +245,19 @@ export class Cpu implements SystemCore {
     );
   }
 
-  /** The architectural registers as bytes, the same for every engine and quantum: what state hashes are made of. */
-  registerBytes(): Uint8Array {
-    const out = new Uint8Array(144 + (STATE.TSC_AUX + 8 - STATE.GDTR_BASE) + 512);
-    const bytes = this.state.bytes;
-    out.set(bytes.subarray(STATE.GPR, STATE.GPR + 128));
-    const view = new DataView(out.buffer);
-    view.setBigUint64(128, this.state.rip, true);
-    view.setUint32(136, this.state.rflags >>> 0, true);
-    view.setInt32(140, this.state.cpl, true);
-    out.set(bytes.subarray(STATE.GDTR_BASE, STATE.TSC_AUX + 8), 144);
-    out.set(bytes.subarray(STATE.FXSAVE, STATE.FXSAVE + 512), out.length - 512);
+  /** The architectural registers as 32-bit words, the same for every engine and quantum: what state hashes are made of. */
+  registerWords(): Int32Array {
+    const { words } = this.state;
+    const system = words.subarray(STATE.GDTR_BASE >> 2, (STATE.TSC_AUX + 8) >> 2);
+    const fpu = words.subarray(STATE.FXSAVE >> 2, (STATE.FXSAVE + 512) >> 2);
+    const out = new Int32Array(36 + system.length + fpu.length);
+    out.set(words.subarray(STATE.GPR >> 2, (STATE.GPR >> 2) + 32));
+    out[32] = words[STATE.RIP >> 2];
+    out[33] = words[(STATE.RIP >> 2) + 1];
+    out[34] = this.state.rflags;
+    out[35] = this.state.cpl;
+    out.set(system, 36);
+    out.set(fpu, 36 + system.length);
     return out;
   }
 
@@ -471,6 +475,7 @@ export class Cpu implements SystemCore {
     this.#selfModified = false;
     this.#grant = grant;
     this.#inCode = true;
+    view.setInt32(STATE.SHORTCUTS, this.#stepping || this.hooks !== undefined ? 0 : 1, true);
     const is64 = (view.getInt32(STATE.MODE, true) & MODE.CODE_SIZE) === 2;
     const status = is64 ? this.#exports.run64(block) : this.#exports.run32(block);
     this.#inCode = false;
@@ -574,6 +579,30 @@ export class Cpu implements SystemCore {
       default:
         return this.#goesOn(mode, cpl) ? ASK.JUMP : STATUS.JUMPED;
     }
+  }
+
+  /** A port access of generated code, which IOPL allows. */
+  #port(port: number, size: 1 | 2 | 4, out: boolean): number {
+    const view = this.#view;
+    try {
+      if (out) {
+        const value = view.getUint32(STATE.GPR, true);
+        this.host.portWrite(port, size, size === 4 ? value : value & (size === 1 ? 0xff : 0xffff));
+      } else {
+        const value = this.host.portRead(port, size);
+        if (size === 1) view.setUint8(STATE.GPR, value);
+        else if (size === 2) view.setUint16(STATE.GPR, value, true);
+        else {
+          view.setInt32(STATE.GPR, value, true);
+          view.setInt32(STATE.GPR + 4, 0, true);
+        }
+      }
+    } catch (e) {
+      this.#thrown = e;
+      return LEAVE + STATUS.THROWN;
+    }
+    const waiting = (view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.IF) !== 0 && this.host.interruptPending();
+    return !waiting && this.host.nothingMoved?.() ? ASK.NEXT : LEAVE + STATUS.EVENT;
   }
 
   /** Whether generated code may go on by itself after a transfer: same loop, same TLB, nothing to take or to step. */

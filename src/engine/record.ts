@@ -62,3 +62,14 @@ export const STATUS = {
 /** What TypeScript says when generated code asks it to run an instruction or deliver a fault: go on behind it, go on at
  * RIP, or return (a STATUS). */
 export const ASK = { NEXT: 0, JUMP: 100 } as const; // no STATUS that is returned instead has these values
+
+/** What a handler in a function of its own returns. */
+export const RETURN = {
+  NEXT: 0,
+  FAULT: 1,
+  JUMP: 2, // to STATE.RIP
+  BUDGET: 3,
+  ASK: 4, // it is TypeScript's after all; nothing has changed
+} as const;
+/** From here on: return with a STATUS, LEAVE + STATUS. */
+export const LEAVE = 16;

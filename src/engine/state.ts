@@ -64,6 +64,7 @@ export const STATE = {
   FAULT_CR2: 0x328, // i64: the address, for #PF
   QUOTIENT: 0x330, // results of a 128-by-64-bit division
   REMAINDER: 0x338,
+  SHORTCUTS: 0x340, // i32: 1 while generated code may do helpers' common cases by itself
   FXSAVE: 0x400, // 512 bytes, 16-byte aligned: the FXSAVE image is the FPU and SSE state
 } as const;
 

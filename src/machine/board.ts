@@ -63,6 +63,15 @@ export type Board = {
   absentAccesses(): { ports: AbsentRange[]; memory: AbsentRange[] };
 };
 
+type Timer = {
+  irq: number;
+  device: I8254 | CmosRtc;
+  /** Whether `due` is right. */
+  known: boolean;
+  /** Virtual time (ns) of its next event; infinity when there is none. */
+  due: number;
+};
+
 export function createBoard(options: BoardOptions): Board {
   const { clock, onReset } = options;
   const pic = new I8259Pair();
@@ -81,10 +90,39 @@ export function createBoard(options: BoardOptions): Board {
   };
   const uart = new Uart16550({ name: 'uart16550', transmit: options.console, irq: pic.line(4), onRoom: feed });
 
-  const runEvents = (): void => {
-    pit.tick();
-    rtc.tick();
+  /** The devices that do something by themselves. When each is due is worked out once and kept until something touches
+   * it: guests that poll an interrupt controller would otherwise pay for it at every access. */
+  const timers: Timer[] = [
+    { irq: 0, device: pit, known: false, due: 0 },
+    { irq: 8, device: rtc, known: false, due: 0 },
+  ];
+  const dueAt = (timer: Timer): number => {
+    if (!timer.known) {
+      timer.due = timer.device.nextEvent() ?? Number.POSITIVE_INFINITY;
+      timer.known = true;
+    }
+    return timer.due;
   };
+  const runEvents = (): void => {
+    const now = clock();
+    for (const timer of timers) {
+      if (now < dueAt(timer)) continue;
+      timer.device.tick();
+      timer.known = false;
+    }
+  };
+  /** Each access to a timer may change when it is due. */
+  const timed = (timer: Timer): Device => ({
+    name: timer.device.name,
+    read: (offset, size) => {
+      timer.known = false;
+      return timer.device.read(offset, size);
+    },
+    write: (offset, size, value) => {
+      timer.known = false;
+      timer.device.write(offset, size, value);
+    },
+  });
   /** What the guest reads from, or writes to, an interrupt controller must be of this very moment. */
   const upToDate = (device: Device): Device => ({
     name: device.name,
@@ -100,11 +138,11 @@ export function createBoard(options: BoardOptions): Board {
 
   const rows: BoardRow[] = [
     { port: 0x020, length: 2, device: upToDate(pic.master) },
-    { port: 0x040, length: 4, device: pit, irq: 0 },
+    { port: 0x040, length: 4, device: timed(timers[0]), irq: 0 },
     { port: 0x060, length: 1, device: i8042.data },
     { port: 0x061, length: 1, device: new Port61(pit) },
     { port: 0x064, length: 1, device: i8042.command },
-    { port: 0x070, length: 2, device: rtc, irq: 8 },
+    { port: 0x070, length: 2, device: timed(timers[1]), irq: 8 },
     { port: 0x092, length: 1, device: new SystemControlA(onReset) },
     { port: 0x0a0, length: 2, device: upToDate(pic.slave) },
     { port: 0x0e9, length: 1, device: new DebugConsole(options.debugConsole ?? options.console) },
@@ -139,10 +177,6 @@ export function createBoard(options: BoardOptions): Board {
     { at: 0xfed0_0000, length: 0x1000, absent: 'HPET' },
     { at: 0xfee0_0000, length: 0x1000, absent: 'local APIC' },
   ];
-  const timers = rows.flatMap((row) =>
-    'device' in row && row.irq !== undefined && row.device.nextEvent ? [{ irq: row.irq, device: row.device }] : [],
-  );
-
   const pio = new PioBus(rows);
   const mmio = new MmioBus(mmioRows);
   return {
@@ -152,13 +186,9 @@ export function createBoard(options: BoardOptions): Board {
     uart,
     runEvents,
     nextEvent() {
-      let next: number | undefined;
-      for (const { irq, device } of timers) {
-        if (!pic.wouldInterrupt(irq)) continue;
-        const time = device.nextEvent?.();
-        if (time !== undefined && (next === undefined || time < next)) next = time;
-      }
-      return next;
+      let next = Number.POSITIVE_INFINITY;
+      for (const timer of timers) if (pic.wouldInterrupt(timer.irq)) next = Math.min(next, dueAt(timer));
+      return next === Number.POSITIVE_INFINITY ? undefined : next;
     },
     send(bytes) {
       if (bytes.length > 0) input.push(bytes.slice());

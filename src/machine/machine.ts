@@ -252,7 +252,7 @@ export class Machine {
   /** What the run has left behind so far. */
   outcome(): Outcome {
     const hash = this.#hash.copy();
-    hash.fold(this.#cpu.registerBytes());
+    hash.foldWords(this.#cpu.registerWords());
     const framesInUse = hash.foldMemory(this.memory);
     return {
       instructions: this.#cpu.instructions,

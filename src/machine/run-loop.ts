@@ -213,7 +213,7 @@ export class RunLoop {
 
   #foldRegisters(): void {
     const { cpu, hash } = this.#parts;
-    hash.fold(cpu.registerBytes());
+    hash.foldWords(cpu.registerWords());
     this.#nextHash += HASH_INTERVAL;
   }
 }

@@ -18,19 +18,7 @@ export class StateHash {
   #a = 0x9e37_79b9;
   #b = 0x85eb_ca6b;
 
-  /** Folds bytes; their number is part of the hash. */
-  fold(bytes: Uint8Array): void {
-    let a = Math.imul(this.#a ^ bytes.length, 0x0100_0193) + 1;
-    let b = this.#b;
-    for (const byte of bytes) {
-      a = Math.imul(a ^ byte, 0x0100_0193);
-      b = Math.imul(((b << 13) | (b >>> 19)) ^ byte, 0x85eb_ca77);
-    }
-    this.#a = a;
-    this.#b = b;
-  }
-
-  /** Folds whole 32-bit words. */
+  /** Folds 32-bit words; their number is part of the hash. */
   foldWords(words: Int32Array | Uint32Array, from = 0, to = words.length): void {
     let a = Math.imul(this.#a ^ (to - from), 0x0100_0193) + 1;
     let b = this.#b;

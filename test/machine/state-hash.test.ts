@@ -4,7 +4,7 @@ import { GuestMemory } from '../../src/memory/guest-memory.ts';
 
 const hashOf = (...folds: number[][]) => {
   const hash = new StateHash();
-  for (const bytes of folds) hash.fold(Uint8Array.from(bytes));
+  for (const words of folds) hash.foldWords(Int32Array.from(words));
   return hash.digest();
 };
 const memoryHash = (size: number, ...bytes: [number, number][]) => {

@@ -27,6 +27,9 @@ export type CoreFunctions = {
   /** Imports: an instruction that is TypeScript's, and the delivery of a fault. */
   helper: number;
   fault: number;
+  /** Imports: a port access; whether an interrupt waits. */
+  port: number;
+  pending: number;
 };
 
 export class Code {

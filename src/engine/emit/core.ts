@@ -9,7 +9,7 @@
 import { ModuleBuilder, pushU32 } from '../../wasm/module.ts';
 import { I32, I64, OP, VOID } from '../../wasm/opcodes.ts';
 import { CONDITIONS } from '../../x86/isa/types.ts';
-import { ASK, BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL, STATUS } from '../record.ts';
+import { ASK, BLOCK, HEADER_BYTES, LEAVE, REC, RECORD_BYTES, RETURN, SPECIAL, STATUS } from '../record.ts';
 import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, STATE, TLB_BYTES, TRAIL, TRAIL_ENTRIES, TRAIL_INDEX } from '../state.ts';
 import { enumerate, type Variant } from '../variants.ts';
 import {
@@ -35,9 +35,10 @@ import {
   unary,
   wrap,
 } from './code.ts';
-import { emitInstruction, emitString, noteCurrent, RETURN } from './handler.ts';
+import { emitInstruction, emitString, noteCurrent } from './handler.ts';
 import { fusedPairs, hasBasedTwin, hasQuietTwin, isHot, type LoopMode } from './hot.ts';
 import { type Exits, WasmMeaning } from './meaning.ts';
+import { emitQuick, QUICK } from './quick.ts';
 
 const SPECIALS = Object.keys(SPECIAL).length;
 
@@ -50,6 +51,8 @@ export type Handlers = {
   quietBased: ReadonlyMap<string, number>;
   /** key + ' j' + condition → number. */
   fused: ReadonlyMap<string, number>;
+  /** Helper's name → a function that does it in the common case, and asks TypeScript otherwise. */
+  quick: ReadonlyMap<string, number>;
   /** Numbers below this stand in the loop. */
   inside: number;
 };
@@ -98,7 +101,10 @@ export function planHandlers(mode: LoopMode, variants = enumerate()): Plan {
       if (!quiet.has(variant.key) && !isHot(variant, mode)) quiet.set(variant.key, silent);
     }
   }
-  return { mode, hot, functions, handlers: { loud, quiet, loudBased, quietBased, fused, inside } };
+  // The shortcuts of both loops stand behind the functions, in the order of QUICK.
+  const first = inside + functions.length + (mode === 32 ? 0 : QUICK.length);
+  const shortcuts = new Map(QUICK.map(({ name }, n) => [name, first + n]));
+  return { mode, hot, functions, handlers: { loud, quiet, loudBased, quietBased, fused, quick: shortcuts, inside } };
 }
 
 export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
@@ -111,6 +117,8 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     segment: module.importFunction('cpu', 'segment', [I32], [I32]),
     helper: module.importFunction('cpu', 'helper', [I32], [I32]),
     fault: module.importFunction('cpu', 'fault', [I32], [I32]),
+    port: module.importFunction('cpu', 'port', [I32, I32, I32], [I32]),
+    pending: module.importFunction('cpu', 'pending', [], [I32]),
   };
   module.importMemory('cpu', 'memory', memoryPages, 65536);
   const fn: CoreFunctions = {
@@ -121,6 +129,8 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     segment: imports.segment,
     helper: imports.helper,
     fault: imports.fault,
+    port: imports.port,
+    pending: imports.pending,
     flags: module.declare([], [I32]),
     carry: module.declare([], [I32]),
     mulHighU: module.declare([I64, I64], [I64]),
@@ -153,6 +163,12 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     define(index, 1, (code) => emitFunction(code, fn, variant, flags));
     return index;
   });
+  for (const mode of [32, 64] as const) {
+    for (const { emit } of QUICK) {
+      table.push(module.declare([I32], [I32]));
+      define(table[table.length - 1], 1, (code) => emitQuick(code, fn, mode, emit));
+    }
+  }
   const handlerType = module.type([I32], [I32]);
   for (const plan of plans) {
     const run = module.declare([I32], [I32]);
@@ -234,6 +250,12 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     storeLeft();
     code.return(status);
   };
+  const askHelper = (): void => {
+    noteCurrent(code);
+    storeLeft();
+    code.set(status, call(I32, fn.helper, record));
+    loadLeft();
+  };
   code.set(tlb, state32(STATE.TLB));
   loadLeft();
   code.set(block, record);
@@ -307,10 +329,7 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     const mark = code.mark();
     if (i === SPECIAL.END) goLink(code, undefined, 0);
     else if (i === SPECIAL.HELPER) {
-      noteCurrent(code);
-      storeLeft();
-      code.set(status, call(I32, fn.helper, record));
-      loadLeft();
+      askHelper();
       code.if(unary(OP.i32_eqz, I32, get(I32, status)), goNext);
       code.if(binary(OP.i32_eq, I32, get(I32, status), i32(ASK.JUMP)), () => exits.jump(code, state64(STATE.RIP)));
       leave(get(I32, status));
@@ -374,6 +393,21 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   code.depth = 0;
   code.brIf(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.FAULT)), 4); // next, link, jump, enter, fault
   code.if(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.BUDGET)), () => leave(i32(STATUS.BUDGET)));
+  code.if(
+    binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.ASK)),
+    () => {
+      askHelper();
+      code.if(unary(OP.i32_eqz, I32, get(I32, status)), () => {
+        code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
+        code.br(2); // over both ifs, to next
+      });
+      code.if(binary(OP.i32_ne, I32, get(I32, status), i32(ASK.JUMP)), () => leave(get(I32, status)));
+    },
+    () => {
+      const left = binary(OP.i32_ge_u, I32, get(I32, status), i32(LEAVE));
+      code.if(left, () => leave(binary(OP.i32_sub, I32, get(I32, status), i32(LEAVE))));
+    },
+  );
   code.set(target, state64(STATE.RIP));
   code.br(2); // jump
   code.op(OP.end); // next

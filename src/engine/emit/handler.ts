@@ -2,12 +2,12 @@
  *
  * The order is what makes instructions restartable: registers are read, memory is translated (with write intent where
  * it will be written) and read, the meaning runs, and only then anything is committed.
- * Next: engine/emit/core.ts. */
+ * Next: engine/emit/gates.ts. */
 import { I32, I64, OP } from '../../wasm/opcodes.ts';
 import type { FlagName, Outcome, Width } from '../../x86/isa/algebra.ts';
 import { KIND } from '../flags.ts';
 import { SLOW } from '../mmu.ts';
-import { REC } from '../record.ts';
+import { REC, RETURN } from '../record.ts';
 import { STATE, TLB_BYTES } from '../state.ts';
 import type { Operand } from '../variants.ts';
 import {
@@ -30,9 +30,6 @@ import {
   wrap,
 } from './code.ts';
 import type { WasmMeaning } from './meaning.ts';
-
-/** What a handler in a function of its own returns. */
-export const RETURN = { NEXT: 0, FAULT: 1, JUMP: 2, BUDGET: 3 } as const;
 
 const CL = STATE.GPR + 8;
 const WRITES: readonly [string, FlagName][] = [
@@ -290,15 +287,28 @@ function emitBulk(m: WasmMeaning): void {
         const pattern = { 16: 0x0101n, 32: 0x0101_0101n, 64: 0x0101_0101_0101_0101n, 8: 1n }[m.width];
         const uniform = m.eq(m.mul(m.and(value, m.number(0xff)), m.number(pattern)), value);
         code.if(uniform, fill, () => {
+          // Two or four elements to a word, four words to a round, then one by one.
+          const pattern = code.let(m.width === 64 ? value : replicate(value, m.width));
           const at = code.local(I32);
           const end = code.let(binary(OP.i32_add, I32, to, bytes));
+          const rounds = code.let(binary(OP.i32_and, I32, bytes, i32(-32)));
+          const last = code.let(binary(OP.i32_add, I32, to, rounds));
           code.set(at, to);
-          code.loop(() => {
-            const opcode = { 8: OP.i32_store8, 16: OP.i32_store16, 32: OP.i32_store, 64: OP.i64_store }[m.width];
-            code.store(opcode, get(I32, at), value);
-            code.set(at, binary(OP.i32_add, I32, get(I32, at), i32(size)));
-            code.brIf(binary(OP.i32_lt_u, I32, get(I32, at), end), 0);
-          });
+          code.if(rounds, () =>
+            code.loop(() => {
+              for (let n = 0; n < 32; n += 8) code.store(OP.i64_store, get(I32, at), pattern, n);
+              code.set(at, binary(OP.i32_add, I32, get(I32, at), i32(32)));
+              code.brIf(binary(OP.i32_lt_u, I32, get(I32, at), last), 0);
+            }),
+          );
+          code.if(binary(OP.i32_lt_u, I32, get(I32, at), end), () =>
+            code.loop(() => {
+              const opcode = { 8: OP.i32_store8, 16: OP.i32_store16, 32: OP.i32_store, 64: OP.i64_store }[m.width];
+              code.store(opcode, get(I32, at), value);
+              code.set(at, binary(OP.i32_add, I32, get(I32, at), i32(size)));
+              code.brIf(binary(OP.i32_lt_u, I32, get(I32, at), end), 0);
+            }),
+          );
         });
       }
     }
@@ -317,6 +327,12 @@ function emitBulk(m: WasmMeaning): void {
     payIteration(m);
     code.br(1); // the loop again
   });
+}
+
+/** A 16- or 32-bit value as often as it fits 64 bits. */
+function replicate(value: Expression, width: Width): Expression {
+  const low = binary(OP.i64_and, I64, extend(value), i64((1n << BigInt(width)) - 1n));
+  return binary(OP.i64_mul, I64, low, i64(width === 16 ? 0x0001_0001_0001_0001n : 0x1_0000_0001n));
 }
 
 /** Before code that may leave for TypeScript: which record is running. */
