@@ -16,6 +16,7 @@ import { MachineMemory, type MemoryCpu } from './machine-memory.ts';
 import { MmuCalls } from './mmu-calls.ts';
 import { MmuextCalls, type Roots } from './mmuext-calls.ts';
 import { PageTables } from './page-tables.ts';
+import { TableStores } from './table-stores.ts';
 import { XenArea } from './xen-area.ts';
 
 /** What memory rules need of the CPU and of the domain; personality.ts's PersonalityCpu and domain.ts's Domain have it. */
@@ -40,6 +41,7 @@ export class DomainMemory {
   readonly descriptors: Descriptors;
   readonly mmu: MmuCalls;
   readonly mmuext: MmuextCalls;
+  readonly stores: TableStores;
 
   constructor({ cpu, frames, roots, domid }: DomainMemorySetup) {
     const memory = new MachineMemory(cpu, frames.end);
@@ -57,6 +59,7 @@ export class DomainMemory {
     const parts = { memory, types, tables, area, guest: this.guest, domid };
     this.mmu = new MmuCalls(parts);
     this.mmuext = new MmuextCalls(parts, this.descriptors, roots);
+    this.stores = new TableStores(parts);
     this.#own(frames);
     this.#takeRoot(roots.kernelRoot);
   }

@@ -5,7 +5,7 @@
  * frames into the same list; increase_reservation only puts. What a domain started with is the most that it can have. The
  * result is how many extents were done; a list that cannot be read ends there.
  * Follows: xen/common/memory.c (do_memory_op, decrease_reservation, populate_physmap, guest_remove_page).
- * May not: give out a frame that anything still refers to.   Next: machine/machine.ts. */
+ * May not: give out a frame that anything still refers to.   Next: personality/xen/store-decoder.ts. */
 import { XenMemoryReservation } from '../../layout/xen/memory-arguments.ts';
 import { type Domain, isSelf } from './domain.ts';
 import { Refused } from './errno.ts';
