@@ -40,8 +40,8 @@ export type HelperRecord = Omit<HelperInsn, 'rip' | 'nextRip' | 'offset'> & {
   scale: number;
   displacement: number;
   rex: number;
-  /** Port of IN and OUT with an immediate. */
-  portImmediate: number;
+  /** Vector of INT n. */
+  vector: number;
   /** The quick way to run it, looked up at its first turn; null when there is none. */
   quick?: ((record: HelperRecord) => number) | null;
 };
@@ -471,7 +471,7 @@ export class Blocks {
       scale: d.scale,
       displacement: d.displacement,
       rex: d.rex,
-      portImmediate: d.immediateLow & 0xff,
+      vector: d.immediateLow & 0xff,
     };
     this.view.setInt32(at + REC.EXTRA, this.helpers.push(record) - 1, true);
   }

@@ -155,7 +155,7 @@ export class Cpu implements SystemCore {
     this.#insn = new CurrentInsn(this.state);
     this.#gates = new QuickGates(this.state, this.buffer, () => this.modeChanged());
     const hasTsc = cpuModel.features.has('TSC');
-    this.#quick = new QuickHelpers(this.state, this.buffer, host, this.#mmu, this.#gates, () => this.now, hasTsc);
+    this.#quick = new QuickHelpers(this.buffer, this.#mmu, this.#gates, () => this.now, hasTsc);
     const imports = {
       cpu: {
         memory,
@@ -560,22 +560,11 @@ export class Cpu implements SystemCore {
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
     if (helper.helper === 'int') this.#pointRip(record, helper.length); // it pushes the next RIP
-    let done: number;
-    try {
-      done = quick(helper);
-    } catch (e) {
-      this.#thrown = e;
-      return STATUS.THROWN;
-    }
-    switch (done) {
+    switch (quick(helper)) {
       case QUICK.NO:
         return STATUS.HELPER;
       case QUICK.DONE:
-        return view.getInt32(STATE.SHADOW, true) === 0 ? ASK.NEXT : STATUS.DONE;
-      case QUICK.EVENT:
-        if ((view.getInt32(STATE.SYS_FLAGS, true) & RFLAGS.IF) !== 0 && this.host.interruptPending())
-          return STATUS.EVENT;
-        return this.host.nothingMoved?.() ? ASK.NEXT : STATUS.EVENT;
+        return ASK.NEXT;
       default:
         return this.#goesOn(mode, cpl) ? ASK.JUMP : STATUS.JUMPED;
     }
