@@ -15,7 +15,6 @@ import type { ConsoleRing } from './console.ts';
 import { DomainMemory, GUEST_DOMID } from './domain-memory.ts';
 import { EFAULT, Refused } from './errno.ts';
 import { EventChannels } from './events.ts';
-import { FRAME } from './frame-types.ts';
 import type { HypercallArgs } from './hypercall-row.ts';
 import { Clock } from './time.ts';
 
@@ -150,12 +149,6 @@ export class Domain {
     if (this.state.get64('CR3') === cr3) return;
     this.state.set64('CR3', cr3);
     this.cpu.flushTlb();
-  }
-
-  /** Whether Xen may write into a frame for the guest: it is the guest's, and no page table. */
-  mayWriteFrame(mfn: number): boolean {
-    const { types } = this.memory;
-    return types.isGuests(mfn) && (types.count[mfn] === 0 || types.type[mfn] === FRAME.WRITABLE);
   }
 
   // ---- Machine memory, by byte address. The caller has made sure that it is there.

@@ -28,7 +28,7 @@ export function hypercallPage(): Uint8Array {
 export function writeHypercallPage(domain: Domain, address: bigint): boolean {
   if ((address & 0xfffn) !== 0n || address >> 12n >= BigInt(domain.frames.nrPages)) return false;
   const frame = machineFrame(Number(address >> 12n));
-  if (!domain.mayWriteFrame(frame)) return false;
+  if (!domain.memory.mayWriteFrame(frame)) return false;
   domain.setMachineBytes(frame * 4096, hypercallPage());
   return true;
 }

@@ -10,10 +10,10 @@
 import { XEN_SELECTOR } from '../../layout/xen/addresses.ts';
 import { LEGACY_VCPUS, SharedInfo } from '../../layout/xen/shared-info.ts';
 import { type MachineFrames, machineAddress, type Pfn } from '../../memory/machine-frames.ts';
-import { RFLAGS, VECTOR } from '../../x86/constants.ts';
+import { PF_ERROR, RFLAGS, VECTOR } from '../../x86/constants.ts';
 import type { Personality, PersonalityWorld, Trap, TrapAnswer } from '../personality.ts';
 import { ConsoleRing } from './console.ts';
-import { Domain } from './domain.ts';
+import { ASSIST, Domain } from './domain.ts';
 import { emulateForced, emulatePrivileged } from './emulate.ts';
 import { seedGrants } from './grant.ts';
 import { hypercallPage } from './hypercall-page.ts';
@@ -81,8 +81,23 @@ class XenPv implements Personality {
       if (answer) return answer;
     }
     if (trap.vector === VECTOR.UD && emulateForced(domain)) return 'completed';
+    if (trap.vector === VECTOR.PF && trap.cr2 !== undefined) {
+      const ldt = domain.memory.descriptors.ldtFault(trap.cr2);
+      if (ldt === 'mapped') return 'entered'; // it may look again
+      if (ldt !== undefined) injectException(domain, { ...trap, cr2: ldt });
+      else if (this.#isTableStore(trap) && domain.memory.stores.emulate(domain.state, trap.cr2)) return 'completed';
+      if (ldt !== undefined) return 'entered';
+    }
     injectException(domain, trap);
     return 'entered';
+  }
+
+  /** A kernel's write to something that is mapped read-only, with the assist for page tables on. */
+  #isTableStore({ errorCode = 0 }: Trap): boolean {
+    const domain = this.#domain;
+    const wanted = PF_ERROR.P | PF_ERROR.W;
+    const isWrite = (errorCode & (wanted | PF_ERROR.RSVD)) === wanted;
+    return isWrite && domain.kernelMode && domain.hasAssist(ASSIST.WRITABLE_PAGETABLES);
   }
 
   softwareInterrupt(vector: number, nextRip: bigint): TrapAnswer {
