@@ -5,6 +5,7 @@ import { formatSize, parseNumber, parseSize } from '../base/numbers.ts';
 import { DEFAULT_MEMORY } from '../boot/index.ts';
 import type { ScriptStep } from '../machine/input.ts';
 import type { TextPattern } from '../machine/pattern.ts';
+import type { FrameOrder } from '../memory/machine-frames.ts';
 import { checkRamSize } from '../memory/memory-map.ts';
 import { parseCpuModel } from '../x86/cpuid.ts';
 import { checkWritable } from './files.ts';
@@ -15,6 +16,7 @@ import {
   type Place,
   parseCount,
   parseDate,
+  parseFrameOrder,
   parsePattern,
   parsePlace,
   parseSeconds,
@@ -31,6 +33,7 @@ export type BootOptions = {
   append?: string;
   unpack?: 'host' | 'guest';
   load?: string;
+  mfn?: string;
   cpu?: string;
   rtc?: string;
   timeout?: string;
@@ -57,6 +60,7 @@ export type BootSettings = {
   memorySize: number;
   cmdline: string | undefined;
   load: number | undefined;
+  mfn: FrameOrder | undefined;
   cpu: string | undefined;
   rtcSeconds: number | undefined;
   timeoutSeconds: number | undefined;
@@ -116,6 +120,7 @@ export function bootSettings(options: BootOptions): BootSettings {
     memorySize,
     cmdline: cmdline ?? append,
     load: given(options.load, parseSize, '--load'),
+    mfn: given(options.mfn, parseFrameOrder, '--mfn'),
     cpu: given(options.cpu, checkedCpuModel, '--cpu'),
     rtcSeconds: given(options.rtc, (text, option) => parseDate(text, option).getTime() / 1000, '--rtc'),
     timeoutSeconds: given(options.timeout, parseSeconds, '--timeout'),

@@ -46,6 +46,7 @@ export function addBoot(program: Command): void {
       new Option('--unpack <who>', 'who unpacks a bzImage on linux64 (default: guest)').choices(['host', 'guest']),
     )
     .option('--load <address>', 'where flat code (default: 0x100000) or a relocatable bzImage is loaded')
+    .option('--mfn <order>', 'xen-pv: how guest frames lie in the machine: identity, scrambled, scrambled:SEED')
     .optionsGroup('The machine:')
     .option('--cpu <model>', 'max or default, with +FEATURE and -FEATURE: what CPUID shows (max,-SMEP)')
     .option('--rtc <date>', 'date of the real-time clock at the start, in UTC: 2024-02-29T12:00:00')
@@ -155,7 +156,7 @@ class BootCommand {
 
   async #makePlan(): Promise<BootPlan> {
     const { via, initrd, unpack } = this.#options;
-    const { memorySize, cmdline, load } = this.#settings;
+    const { memorySize, cmdline, load, mfn } = this.#settings;
     if (!VIA_KNOWN.includes(via)) {
       throw new UsageError({
         what: `there is no entry path ${JSON.stringify(via)}`,
@@ -164,7 +165,7 @@ class BootCommand {
         fix: 'use one of these',
       });
     }
-    const spec: BootSpec = { via: via as BootSpec['via'], memory: memorySize, cmdline, load, unpack };
+    const spec: BootSpec = { via: via as BootSpec['via'], memory: memorySize, cmdline, load, unpack, mfn };
     const image = await this.#timed('read', () => openKernel(this.#kernel, spec.via));
     for (const warning of image.warnings) this.#log.warn({ kernel: image.name }, warning);
     if (initrd !== undefined) spec.initrd = await readFileBytes(initrd, '--initrd');

@@ -6,12 +6,26 @@
 import { VmError } from '../base/errors.ts';
 import { hex, parseNumber, parseSize } from '../base/numbers.ts';
 import type { TextPattern } from '../machine/pattern.ts';
+import type { FrameOrder } from '../memory/machine-frames.ts';
 
 /** The command line cannot be understood: exit 2. */
 export class UsageError extends VmError {}
 
 function usage(option: string, what: string, why: string, fix: string): UsageError {
   return new UsageError({ what, where: option, why, fix });
+}
+
+/** How a Xen PV guest's frames lie in the machine: identity, scrambled, or scrambled:SEED. */
+export function parseFrameOrder(text: string, option = '--mfn'): FrameOrder {
+  if (text === 'identity' || text === 'scrambled') return text;
+  const seed = Number(/^scrambled:(0x[0-9a-f]{1,8}|[0-9]{1,10})$/i.exec(text)?.[1] ?? Number.NaN);
+  if (seed < 2 ** 32) return { scrambled: seed };
+  throw usage(
+    option,
+    `${option} is no order of frames: ${JSON.stringify(text)}`,
+    'identity, scrambled, or scrambled: with a seed from 0 to 4294967295 is expected',
+    `write it as in ${option} scrambled:7`,
+  );
 }
 
 /** TEXT with C escapes, or /RE/, or /RE/i. The console is bytes, so both become one character per byte. */

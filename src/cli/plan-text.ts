@@ -1,17 +1,18 @@
-/** The printed form of a plan, and of two plans side by side.
+/** The printed form of a plan.
  *
- * Made for 80 columns and more; what is long wraps in its last column.   Next: cli/boot.ts. */
+ * Made for 80 columns and more; what is long wraps in its last column.   Next: cli/plan-diff.ts. */
 import { basename } from 'node:path';
 import { formatSize, hex } from '../base/numbers.ts';
-import { handoverFields, segmentsJson } from '../boot/describe.ts';
+import { frameOrderName, handoverFields, segmentsJson } from '../boot/describe.ts';
 import type { BootPlan } from '../boot/index.ts';
 import { span } from '../boot/plan.ts';
 import { e820TypeName } from '../memory/memory-map.ts';
+import { CR0, RFLAGS, SEGMENT } from '../x86/constants.ts';
 import { GPR_NAMES } from '../x86/vcpu-state.ts';
 import { type Style, textTable } from './text-table.ts';
 
 export function planText(plan: BootPlan, width: number, style: Style): string {
-  const { handover, state, claims, notes, memoryMap, writes } = plan;
+  const { handover, state, claims, notes, memoryMap, writes, xen, frames } = plan;
   const sections: string[] = [];
   const add = (title: string, rows: readonly (readonly string[])[]) =>
     sections.push(`${style.heading(title)}\n${textTable(rows, width)}`);
@@ -27,11 +28,23 @@ export function planText(plan: BootPlan, width: number, style: Style): string {
       purpose,
     ]),
   ]);
+  if (xen && frames) {
+    add(`In the builder’s order, from ${hex(xen.virtBase)} to ${hex(xen.virtEnd)}`, [
+      ['PFN', 'pages', 'first MFN', 'mapped at', 'what', 'purpose'],
+      ...xen.segments.map(({ name, pfn, pages, va, purpose }) => [
+        hex(pfn), hex(pages), hex(frames.mfnOf(pfn)), va === undefined ? 'not mapped' : hex(va), name, purpose,
+      ]),
+    ]); // biome-ignore format: a table
+    add('Xen’s own machine frames, above the guest’s', [
+      ['MFN', 'frames', 'what', 'why'],
+      ...Object.entries(frames.hypervisor).map(([name, { first, count, why }]) => [hex(first), hex(count), name, why]),
+    ]);
+  }
   if (claims.length > 0) {
     add('Kept free for the guest', claims.map(({ at, length, what, purpose }) => [hex(at), hex(length), what, purpose])); // biome-ignore format: one line
   }
   if (handover) {
-    add(`${handover.struct} at ${hex(handover.at)}, in ${handover.register}: what is not zero`, [
+    add(`${handedOver(plan).replace(' in ', ', in ')}: what is not zero`, [
       ['offset', 'field', 'value', 'meaning'],
       ...handoverFields(plan).map(({ offset, name, value, meaning }) => [hex(offset, 3), name, value, meaning]),
     ]);
@@ -45,39 +58,7 @@ export function planText(plan: BootPlan, width: number, style: Style): string {
   return `${sections.join('\n\n')}\n`;
 }
 
-/** Three columns: what, and its value in either plan. A row that differs begins with `*`; `-` stands for "not there".
- * Nothing wraps here: a row is one line, so that tools which look at lines can look at it too. */
-export function planDiffText(a: BootPlan, b: BootPlan, style: Style): string {
-  const rows: string[][] = [['', '', a.via, b.via]];
-  const compare = (title: string, of: (plan: BootPlan) => string[][]) => {
-    const [left, right] = [a, b].map((plan) => new Map(of(plan).map(([name, ...value]) => [name, value.join(' ')])));
-    const names = [...new Set([...left.keys(), ...right.keys()])];
-    if (names.length > 0) rows.push(['', '', '', ''], ['', title, '', '']);
-    for (const name of names) {
-      const [x, y] = [left.get(name) ?? '-', right.get(name) ?? '-'];
-      if (x !== '0x0' || y !== '0x0') rows.push([x === y ? '' : '*', name, x, y]);
-    }
-  };
-  const oneKernel = a.image.name === b.image.name; // a built-in guest has an image for each path
-  if (!oneKernel) compare('KERNEL', kernelFacts);
-  compare('PLAN', facts);
-  compare('MEMORY MAP', ({ memoryMap }) => memoryMap.map(({ addr, size, type }) => [`${e820TypeName(type)} at ${hex(addr)}`, formatSize(size)])); // biome-ignore format: one line
-  compare('WRITES', ({ writes }) => writes.map(({ what, at, length }) => [what, span(at, length)]));
-  compare('KEPT FREE', ({ claims }) => claims.map(({ what, at, length }) => [what, span(at, length)]));
-  // Fields of different structs have nothing in common, whatever they are called.
-  const prefix = ({ handover }: BootPlan) => (a.handover?.struct === b.handover?.struct ? '' : `${handover?.struct}.`);
-  compare('HANDED OVER', (plan) => handoverFields(plan).map(({ name, value }) => [`${prefix(plan)}${name}`, value]));
-  compare('FIRST REGISTERS (others 0x0)', registers);
-  compare('FIRST SEGMENTS', ({ state }) =>
-    Object.entries(segmentsJson(state)).map(([name, { selector, base, limit, attributes }]) => [name, `${selector}: ${base}, ${limit}, ${attributes}`]),
-  ); // biome-ignore format: a table
-  const marked = (cell: string, row: number) =>
-    rows[row][0] === '*' ? style.bad(cell) : rows[row][0] === '' && row === 0 ? style.heading(cell) : cell;
-  const above = oneKernel ? `${textTable(kernelFacts(a), Number.POSITIVE_INFINITY)}\n\n` : '';
-  return `${above}${textTable(rows, Number.POSITIVE_INFINITY, marked)}\n`;
-}
-
-function kernelFacts({ image }: BootPlan): string[][] {
+export function kernelFacts({ image }: BootPlan): string[][] {
   const version = image.format === 'bzimage' ? image.kernelVersion : undefined;
   return [['kernel', `${image.name} (${image.format})`], ...(version ? [['version', version]] : [])];
 }
@@ -87,8 +68,8 @@ function shortName({ image }: BootPlan, from: string): string {
   return from.replace(image.name, basename(image.name));
 }
 
-function facts(plan: BootPlan): string[][] {
-  const { image, handover, state } = plan;
+export function facts(plan: BootPlan): string[][] {
+  const { image, state, frames } = plan;
   const unpackedBy =
     image.format !== 'bzimage' ? 'nobody, it is not packed' : plan.unpackedKernel ? 'the host' : 'the guest';
   return [
@@ -99,7 +80,16 @@ function facts(plan: BootPlan): string[][] {
     ['unpacked by', unpackedBy],
     ['personality', plan.personality],
     ['entry', `${hex(state.rip)}${plan.entrySymbolHint ? ` (${plan.entrySymbolHint})` : ''}`],
-    ['handed over', handover ? `${handover.struct} at ${hex(handover.at)} in ${handover.register}` : 'nothing'],
+    ['entered in', enteredIn(plan)],
+    ...(frames
+      ? [
+          [
+            'frames',
+            `${frameOrderName(frames)}: ${hex(frames.nrPages)} of the guest, ${hex(frames.end - frames.nrPages)} of Xen above`,
+          ],
+        ]
+      : []),
+    ['handed over', handedOver(plan)],
     [
       'boot_params',
       { loader: 'filled by the loader', guest: 'filled by the guest', nobody: 'none' }[plan.bootParamsFilledBy],
@@ -107,8 +97,21 @@ function facts(plan: BootPlan): string[][] {
   ];
 }
 
+/** "long mode, ring 3, paging on, interrupts on" */
+function enteredIn({ state: { segments, cpl, cr0, rflags } }: BootPlan): string {
+  const mode = segments.cs.attributes & SEGMENT.L ? 'long mode' : '32-bit protected mode';
+  const paging = cr0 & BigInt(CR0.PG) ? 'paging on' : 'paging off';
+  return `${mode}, ring ${cpl}, ${paging}, interrupts ${rflags & BigInt(RFLAGS.IF) ? 'on' : 'off'}`;
+}
+
+function handedOver({ handover }: BootPlan): string {
+  if (!handover) return 'nothing';
+  const { struct, at, register, virtual } = handover;
+  return `${struct} at ${hex(at)} in ${register}${virtual === undefined ? '' : ` (${hex(virtual)})`}`;
+}
+
 /** In the order of the plan's printed form; zeros are the reader's to drop. */
-function registers({ state }: BootPlan): string[][] {
+export function registers({ state }: BootPlan): string[][] {
   const names = ['rip', 'rflags', ...GPR_NAMES, 'cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer'] as const;
   return [
     ...names.map((name) => [name, hex(state[name])]),

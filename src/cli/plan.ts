@@ -17,9 +17,10 @@ import {
 } from '../boot/index.ts';
 import type { ElfImage, KernelImage } from '../image/kernel-image.ts';
 import { parseFile, readFileBytes, resolveKernel, unpackKernel } from './kernel-file.ts';
-import { UsageError } from './options.ts';
+import { parseFrameOrder, UsageError } from './options.ts';
 import { FdOutput } from './output.ts';
-import { planDiffText, planText } from './plan-text.ts';
+import { planDiffText } from './plan-diff.ts';
+import { planText } from './plan-text.ts';
 import { COLOURED, PLAIN, type Style } from './text-table.ts';
 
 export type PlanOptions = {
@@ -29,6 +30,7 @@ export type PlanOptions = {
   cmdline?: string;
   append?: string;
   load?: string;
+  mfn?: string;
   unpack?: 'host' | 'guest';
   diff?: string;
   json?: boolean;
@@ -54,6 +56,7 @@ export function addPlan(program: Command): void {
       new Option('--unpack <who>', 'who unpacks a bzImage on linux64 (default: guest)').choices(['host', 'guest']),
     )
     .option('--load <address>', 'where flat code or a relocatable bzImage is loaded')
+    .option('--mfn <order>', 'xen-pv: how guest frames lie in the machine: identity, scrambled, scrambled:SEED')
     .option('--diff <a,b>', 'two entry paths of this kernel side by side, as linux64,pvh')
     .option('--json', 'for machines')
     .action(async (kernel: string, options: PlanOptions) => {
@@ -77,9 +80,10 @@ export async function planOutput(
   const plans: { plan: BootPlan; path: string }[] = [];
   for (const via of paths) {
     const { image, path } = await files.open(kernel, via);
-    // In a comparison --unpack is for the path that knows it.
+    // In a comparison --unpack and --mfn are for the path that knows them.
     const unpack = paths.length > 1 && via !== 'linux64' ? undefined : spec.unpack;
-    const one: BootSpec = { ...spec, via: via as BootSpec['via'], unpack };
+    const mfn = paths.length > 1 && via !== 'xen-pv' ? undefined : spec.mfn;
+    const one: BootSpec = { ...spec, via: via as BootSpec['via'], unpack, mfn };
     if (image.format === 'bzimage' && needsUnpackedKernel(image, one)) one.unpackedKernel = await files.unpack(image);
     plans.push({ plan: planBoot(image, one), path });
   }
@@ -123,7 +127,7 @@ function chosenPaths({ via, diff }: PlanOptions): string[] {
   return paths;
 }
 
-async function specOf({ cmdline, append, unpack, load, initrd, memory }: PlanOptions): Promise<BootSpec> {
+async function specOf({ cmdline, append, unpack, load, initrd, memory, mfn }: PlanOptions): Promise<BootSpec> {
   if (cmdline !== undefined && append !== undefined) {
     throw usage(
       '--cmdline, --append',
@@ -137,6 +141,7 @@ async function specOf({ cmdline, append, unpack, load, initrd, memory }: PlanOpt
     cmdline: cmdline ?? append,
     unpack,
     load: load === undefined ? undefined : parseSize(load, '--load'),
+    mfn: mfn === undefined ? undefined : parseFrameOrder(mfn),
     initrd: initrd === undefined ? undefined : await readFileBytes(initrd, '--initrd'),
   };
 }

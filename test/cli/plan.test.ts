@@ -128,6 +128,70 @@ describe('plan --diff', () => {
   });
 });
 
+describe('plan --via xen-pv', () => {
+  it('prints segments in the builder’s order, with both frame numbers and addresses, and start_info by field', async () => {
+    const text = await planOutput('tiny', {
+      via: 'xen-pv',
+      memory: '64M',
+      initrd,
+      append: 'console=hvc0',
+      mfn: 'identity',
+    });
+    for (const line of [
+      /^ {2}entered in +long mode, ring 3, paging on, interrupts on$/m,
+      /^ {2}frames +identity: 0x4000 of the guest, 0x\w+ of Xen above$/m,
+      /^ {2}\[0x0, 0x4000000\) +64 MiB +RAM$/m,
+      /^In the builder’s order, from 0xffffffff80000000 to 0xffffffff8\w+00000$/m,
+      /^ {2}0x1000 +0x\w+ +0x1000 +0xffffffff81000000 +kernel +the kernel’s segments$/m,
+      /^ {2}(0x\w+) +0x2 +\1 +not mapped +initrd +initial RAM disk$/m,
+      /^ {2}0x4000 +0x1 +sharedInfo +shared_info: /m,
+      /^ {2}0x000 +magic +"xen-3\.0-x86_64" +guest type$/m,
+      /^ {2}0x020 +nr_pages +0x4000 /m,
+      /^ {2}0x030 +flags +0x18 +SIF_MOD_START_PFN \| SIF_VIRT_P2M_4TOOLS$/m,
+      /^ {2}0x078 +mod_len +0x2000 /m,
+      /^ {2}0x080 +cmd_line +"console=hvc0"$/m,
+      /^ {2}cs +0xe033 +0x0 +0xffffffff +0xa0fb$/m,
+      /^ {2}guest frames are machine frames/m,
+    ]) expect(text).toMatch(line); // biome-ignore format: a table
+    expect(text).not.toMatch(/ $/m);
+  });
+
+  it('takes the order of frames, and tells it in JSON', async () => {
+    const of = async (mfn?: string) => (await json('tiny', { via: 'xen-pv', memory: '64M', mfn })).plan;
+    const usual = await of();
+    expect(usual.xen?.mfn).toBe('scrambled');
+    expect((await of('scrambled:0x7')).xen?.mfn).toBe('scrambled:7');
+    expect((await of('scrambled:7')).registers.cr3).not.toBe(usual.registers.cr3);
+    expect((await of('identity')).registers.cr3).toBe((await of('identity')).xen?.segments.find(({ name }) => name === 'page tables')?.pfn.concat('000')); // biome-ignore format: one line
+    expect(usual.handover).toMatchObject({ struct: 'start_info', register: 'rsi' });
+    expect(usual.xen?.hypervisor.sharedInfo).toEqual({ first: '0x4000', count: '0x1' });
+  });
+
+  it('beside lguest says who fills boot_params, and each thing in the words of either loader', async () => {
+    const text = await planOutput('tiny', {
+      diff: 'lguest,xen-pv',
+      memory: '64M',
+      initrd,
+      cmdline: 'quiet',
+      mfn: 'identity',
+    });
+    for (const line of [
+      /^ {2}boot_params under lguest: its loader fills it\.$/m,
+      /^ {2}boot_params under xen-pv: the guest fills it by itself, from start_info\.$/m,
+      /^ {2}\* {2}entered in +32-bit protected mode, ring 1, paging off, interrupts on +long mode, ring 3, paging on, interrupts on$/m,
+      /^ {2}\* {2}known by +hdr\.version 0x207 +magic "xen-3\.0-x86_64"$/m,
+      /^ {2}\* {2}how much memory +e820_entries 0x1, .+ \(64 MiB\) +nr_pages 0x4000 \(64 MiB\)$/m,
+      /^ {2}\* {2}command line +hdr\.cmd_line_ptr 0x1000 \("quiet"\) +cmd_line "quiet"$/m,
+      /^ {2}\* {2}initrd lies at +hdr\.ramdisk_image 0x3ffe000 +mod_start 0x(\w+) \(PFN, 0x\1[0]{3}, not mapped\)$/m,
+      /^ {2}\* {2}initrd has +hdr\.ramdisk_size 0x2000 .+mod_len 0x2000 /m,
+      /^ {2}\* {2}page tables +nothing +pt_base 0xffffffff8\w+, nr_pt_frames /m,
+    ]) expect(text).toMatch(line); // biome-ignore format: a table
+    // What stands in both words is not said again.
+    expect(text).not.toMatch(/boot_params\.hdr\.ramdisk_image|start_info\.mod_start/);
+    expect(text).toMatch(/^ {2}\* {2}boot_params\.hdr\.kernel_alignment +0x1000000 +-$/m);
+  });
+});
+
 describe('plan refuses', () => {
   it.each<[string, string, PlanOptions, typeof VmError, string]>([
     ['an unknown path', 'tiny', { via: 'bios' }, UsageError, 'there is no entry path "bios"'],
@@ -137,6 +201,21 @@ describe('plan refuses', () => {
     ['--diff beside --via', 'tiny', { diff: 'linux64,pvh', via: 'pvh' }, UsageError, 'given twice'],
     ['two command lines', 'tiny', { cmdline: 'a', append: 'b' }, UsageError, 'two command lines'],
     ['a path that is not built', 'tiny', { via: 'xen-pv32' }, BootError, 'xen-pv32 is not built in this version'],
+    ['an order of frames that is none', 'tiny', { via: 'xen-pv', mfn: 'mixed' }, UsageError, 'is no order of frames'],
+    [
+      'a seed that is too large',
+      'tiny',
+      { via: 'xen-pv', mfn: 'scrambled:4294967296' },
+      UsageError,
+      'from 0 to 4294967295',
+    ],
+    [
+      'frames where there are none',
+      'tiny',
+      { via: 'linux64', mfn: 'identity' },
+      BootError,
+      'has no machine frames of its own',
+    ],
     ['a size that is none', 'tiny', { memory: 'lots' }, VmError, '--memory is not a size'],
     ['an address that is none', code, { via: 'flat32', load: 'there' }, VmError, '--load is not a size'],
     ['an initrd that is not there', 'tiny', { initrd: join(folder, 'none') }, VmError, 'there is no such file'],
