@@ -29,6 +29,7 @@ static void fill_boot_params(const struct start_info *info)
 {
 	boot_params.hdr.type_of_loader = 9 << 4;
 	boot_params.hdr.ramdisk_image = ramdisk_address(info);
+	boot_params.ext_ramdisk_image = ramdisk_address(info) >> 32;
 	boot_params.hdr.ramdisk_size = info->mod_len;
 	boot_params.hdr.cmd_line_ptr = virt_to_phys(info->cmd_line);
 	boot_params.hdr.hardware_subarch = X86_SUBARCH_XEN;

@@ -1,9 +1,13 @@
 /* pv_ops.irq under Xen: event channels in place of an interrupt controller, a byte of shared memory in place of RFLAGS.IF.
  *
- *   Xen sets a bit in            if that was news, in          if that was news, and then, unless
- *   evtchn_pending[port / 64] -> evtchn_pending_sel (word) --> evtchn_upcall_pending -----+ evtchn_upcall_mask is set:
- *   unless evtchn_mask has it                                                             v
- *                                                              jumps to xen_hypervisor_callback
+ *     evtchn_pending         . . 1 . .    a bit for each port: Xen sets it
+ *                                |        ... and stops here while the same bit of evtchn_mask is set
+ *     evtchn_pending_sel         1        a bit for each 64 ports
+ *                                |
+ *     evtchn_upcall_pending      1        a byte
+ *                                |        ... and stops here while evtchn_upcall_mask is set
+ *                                v
+ *                     xen_hypervisor_callback
  *
  * Masking (what `cli` was) is a store; unmasking is a store and, if something came meanwhile, a hypercall so that Xen looks.
  * Follows: Linux arch/x86/xen/irq.c, drivers/xen/events/events_2l.c.   Next: paravirt/xen_time.c. */
