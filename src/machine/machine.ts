@@ -6,12 +6,12 @@
  * Several machines can live in one process: nothing here is global.
  * May not: open files or print.   Next: machine/crash-report.ts. */
 import { BootError } from '../base/errors.ts';
-import { hex } from '../base/numbers.ts';
-import { type BootPlan, placePlan } from '../boot/plan.ts';
+import { alignUp, hex } from '../base/numbers.ts';
+import { type BootPlan, machineSize, placePlan, planMemory } from '../boot/plan.ts';
 import { DEFAULT_RTC_SECONDS } from '../devices/cmos-rtc.ts';
 import { Cpu } from '../engine/cpu.ts';
 import { walkTrace } from '../engine/walk-trace.ts';
-import { GuestMemory } from '../memory/guest-memory.ts';
+import type { GuestRam } from '../memory/guest-ram.ts';
 import type { Personality } from '../personality/personality.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
@@ -22,7 +22,7 @@ import type { CrashScene } from './crash-report.ts';
 import type { ExitReason } from './exit-reason.ts';
 import { InputScript, type RecordedInput, type ScriptStep } from './input.ts';
 import { PatternWatch, type TextPattern } from './pattern.ts';
-import { createPersonality, PersonalityHost, physicalSize } from './personality-host.ts';
+import { createPersonality, PersonalityHost } from './personality-host.ts';
 import type { Outcome } from './report.ts';
 import { RunLoop, type Stop } from './run-loop.ts';
 import { StateHash } from './state-hash.ts';
@@ -78,6 +78,9 @@ export type AsyncRunOptions = RunOptions & {
   interactive?: boolean;
 };
 
+/** The engine's memory comes in WebAssembly pages. */
+const RAM_GRAIN = 65_536;
+
 /** How long the event loop waits for its turn, in host milliseconds. */
 const SLICE_MS = 30;
 
@@ -94,7 +97,7 @@ function checkLimit(name: string, limit: number | undefined): void {
 
 export class Machine {
   readonly plan: BootPlan;
-  readonly memory: GuestMemory;
+  readonly memory: GuestRam;
   readonly console: GuestConsole;
   readonly board: Board;
   readonly vcpu: { state(): VcpuState; setState(state: Partial<VcpuState>): void };
@@ -119,7 +122,7 @@ export class Machine {
     const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
     const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
     const cpu = Cpu.create({
-      ramSize: physicalSize(plan),
+      ramSize: alignUp(machineSize(plan), RAM_GRAIN),
       cpuModel,
       host,
       plain: options.plain,
@@ -152,7 +155,7 @@ export class Machine {
     this.#cpu = cpu;
     this.#rtcSeconds = options.rtcSeconds ?? DEFAULT_RTC_SECONDS;
     this.#symbolSource = options.symbols;
-    this.memory = new GuestMemory(cpu.buffer, cpu.ramOffset, plan.memorySize);
+    this.memory = planMemory(plan, cpu.buffer, cpu.ramOffset);
     placePlan(plan, this.memory); // before the observer: no code has been decoded yet
     this.memory.setWriteObserver((at, length) => cpu.physicalWritten(at, length));
     cpu.setState(plan.state);

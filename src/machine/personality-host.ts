@@ -9,6 +9,7 @@ import type { BootPlan } from '../boot/plan.ts';
 import type { CpuHost } from '../engine/core.ts';
 import { createLguest } from '../personality/lguest/lguest.ts';
 import type { Personality, PersonalityWorld } from '../personality/personality.ts';
+import { createXenPv } from '../personality/xen/index.ts';
 import type { Board } from './board.ts';
 
 export class PersonalityHost implements CpuHost {
@@ -37,17 +38,14 @@ export class PersonalityHost implements CpuHost {
   }
 }
 
-/** Bytes of physical memory that the engine is made with: the guest's RAM, and the hypervisor's own frames above it. */
-export function physicalSize(plan: BootPlan): number {
-  return plan.memorySize;
-}
-
 export function createPersonality(plan: BootPlan, world: PersonalityWorld): Personality {
+  const { frames, xen } = plan;
   if (plan.personality === 'lguest') return createLguest(world);
+  if (plan.personality === 'xen-pv' && frames && xen) return createXenPv(world, { frames, ...xen });
   throw new BootError({
     what: `the ${plan.personality} personality is not built in this version of zeropage`,
     where: `--via ${plan.via}`,
-    why: 'this version has no hypervisor interface',
-    fix: 'use one of the bare paths: linux32, linux64, pvh, multiboot, flat32, flat64',
+    why: 'this version stands behind lguest and Xen PV guests',
+    fix: 'use --via lguest or xen-pv, or a path without a hypervisor',
   });
 }
