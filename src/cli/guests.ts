@@ -25,7 +25,14 @@ export const GUESTS: readonly Guest[] = [
   {
     name: 'tiny',
     summary: 'a small kernel named after the parts of Linux that it mirrors',
-    images: { linux64: TINY64, linux32: TINY64, pvh: TINY64, multiboot: TINY32_ELF, lguest: TINY32 },
+    images: {
+      lguest: TINY32,
+      linux32: TINY64,
+      linux64: TINY64,
+      pvh: TINY64,
+      'xen-pv': TINY64,
+      multiboot: TINY32_ELF,
+    },
     usual: 'linux64',
   },
   {
