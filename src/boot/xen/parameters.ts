@@ -48,11 +48,11 @@ export function xenParameters(kernel: ElfImage): XenParameters | Refusal {
   const found = findNotes(kernel);
   if ('why' in found) return found;
   const { notes, isLegacy } = found;
-  const unreadable = notes.find(({ wide }) => wide);
+  const unreadable = notes.find(({ oddWidth }) => oddWidth !== undefined);
   if (unreadable) {
-    const { type, where, wide } = unreadable;
+    const { type, where, oddWidth } = unreadable;
     return no(
-      `${named(type)} ${where} is a number of ${wide} bytes; libelf reads 4 or 8`,
+      `${named(type)} ${where} is a number of ${oddWidth} bytes; libelf reads 4 or 8`,
       'write it with .long or .quad',
     );
   }
@@ -140,7 +140,7 @@ function checkAddresses(kernel: ElfImage, parameters: XenParameters): Refusal | 
   return undefined;
 }
 
-type XenNote = { type: number; text?: string; number?: bigint; where: string; wide?: number };
+type XenNote = { type: number; text?: string; number?: bigint; where: string; oddWidth?: number };
 
 function findNotes(kernel: ElfImage): { notes: XenNote[]; isLegacy: boolean } | Refusal {
   const isXen = ({ owner }: ElfNote) => owner === 'Xen';
@@ -166,7 +166,7 @@ function decoded({ type, desc, fileOffset }: ElfNote): XenNote {
   const kind = XEN_NOTES.find((row) => row.type === type)?.kind;
   if (kind === 'string') return { type, where, text: latin1(desc) };
   if (kind !== 'number') return { type, where };
-  if (desc.length !== 4 && desc.length !== 8) return { type, where, wide: desc.length || 0.5 };
+  if (desc.length !== 4 && desc.length !== 8) return { type, where, oddWidth: desc.length };
   const view = new DataView(desc.buffer, desc.byteOffset, desc.length);
   return { type, where, number: desc.length === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true)) };
 }
