@@ -1,14 +1,14 @@
-/** What an image carries for the entry paths that are not built yet: Xen's.
+/** What an image carries for the entry paths of Xen that are not built yet.
  *
  * Judged by headers and notes alone, as Xen's domain builder judges them first.
  * Follows: Xen xen/common/libelf/libelf-dominfo.c and tools/libs/guest/xg_dom_core.c.
  * May not: say how to boot; boot/ does when the paths are built.   Next: symbols/symtab.ts. */
-import { EM_386, EM_X86_64 } from '../layout/elf.ts';
+import { EM_386 } from '../layout/elf.ts';
 import { XEN_ELFNOTE } from '../layout/xen-notes.ts';
 import { type ElfImage, isElf, type KernelImage, xenNote } from './kernel-image.ts';
 
 export type Judgement = { carries: true } | { carries: false; why: string; fix: string };
-export type XenPath = 'xen-pvh' | 'xen-pv' | 'xen-pv32';
+export type XenPath = 'xen-pvh' | 'xen-pv32';
 
 const no = (why: string, fix: string): Judgement => ({ carries: false, why, fix });
 
@@ -20,7 +20,7 @@ export function judgeXenPath(via: XenPath, image: KernelImage, unpacked?: ElfIma
       'the notes are in an ELF kernel, and there is none to read',
       'give a vmlinux, or a bzImage of protocol 2.08 or newer',
     );
-  return via === 'xen-pvh' ? pvh(kernel) : pv(via, kernel);
+  return via === 'xen-pvh' ? pvh(kernel) : pv32(kernel);
 }
 
 function pvh(kernel: ElfImage): Judgement {
@@ -28,11 +28,9 @@ function pvh(kernel: ElfImage): Judgement {
   return no('no note named "Xen" of type 18 (XEN_ELFNOTE_PHYS32_ENTRY)', 'build the kernel with CONFIG_PVH=y');
 }
 
-function pv(via: 'xen-pv' | 'xen-pv32', kernel: ElfImage): Judgement {
+function pv32(kernel: ElfImage): Judgement {
   const text = (type: number) => String(xenNote(kernel, type)?.value ?? '');
-  const wide = kernel.machine === EM_X86_64;
-  if (via === 'xen-pv' && !wide) return no('the kernel is 32-bit', 'use --via xen-pv32');
-  if (via === 'xen-pv32' && kernel.machine !== EM_386) return no('the kernel is 64-bit', 'use --via xen-pv');
+  if (kernel.machine !== EM_386) return no('the kernel is 64-bit', 'use --via xen-pv');
   const build = 'build the kernel with CONFIG_XEN_PV=y';
   if (!text(XEN_ELFNOTE.XEN_VERSION).startsWith('xen-3.0')) {
     const value = text(XEN_ELFNOTE.XEN_VERSION);
@@ -46,7 +44,7 @@ function pv(via: 'xen-pv' | 'xen-pv32', kernel: ElfImage): Judgement {
   if (!text(XEN_ELFNOTE.LOADER).startsWith('generic') && !text(XEN_ELFNOTE.GUEST_OS).startsWith('linux')) {
     return no('XEN_ELFNOTE_LOADER (8) is not "generic", and XEN_ELFNOTE_GUEST_OS (6) not "linux"', build);
   }
-  if (via === 'xen-pv32' && !/yes|bimodal/.test(text(XEN_ELFNOTE.PAE_MODE))) {
+  if (!/yes|bimodal/.test(text(XEN_ELFNOTE.PAE_MODE))) {
     return no(
       'XEN_ELFNOTE_PAE_MODE (9) is neither "yes" nor "bimodal", and Xen has no 32-bit guests without PAE',
       'build the kernel with CONFIG_X86_PAE=y',

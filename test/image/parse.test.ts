@@ -138,13 +138,11 @@ describe('what an image carries for paths that are not built', () => {
   const pae = { owner: 'Xen', type: 9, desc: text('yes\0') };
   const features = (names: string) => ({ owner: 'Xen', type: 10, desc: text(names) });
   const cases: [XenPath, string, ReturnType<typeof elf>, true | RegExp][] = [
-    ['xen-pv', 'PV notes', elf({ notes: PV_NOTES }), true],
-    ['xen-pv', 'optional features', elf({ notes: [...PV_NOTES, features('dom0|x')] }), true],
-    ['xen-pv', 'required dom0', elf({ notes: [...PV_NOTES, features('!x|!dom0')] }), /requires dom0/],
-    ['xen-pv', 'no notes', elf({}), /no note named "Xen" of type 5/],
-    ['xen-pv', 'another version', elf({ notes: [{ owner: 'Xen', type: 5, desc: text('xen-2.0') }] }), /"xen-2.0" instead of "xen-3.0"/],
-    ['xen-pv', 'no loader', elf({ notes: PV_NOTES.filter(({ type }) => type !== 8) }), /XEN_ELFNOTE_LOADER/],
-    ['xen-pv', '32 bits', elf({ wide: false, notes: [...PV_NOTES, pae] }), /32-bit/],
+    ['xen-pv32', 'optional features', elf({ wide: false, notes: [...PV_NOTES, pae, features('dom0|x')] }), true],
+    ['xen-pv32', 'required dom0', elf({ wide: false, notes: [...PV_NOTES, pae, features('!x|!dom0')] }), /requires dom0/],
+    ['xen-pv32', 'no notes', elf({ wide: false }), /no note named "Xen" of type 5/],
+    ['xen-pv32', 'another version', elf({ wide: false, notes: [{ owner: 'Xen', type: 5, desc: text('xen-2.0') }] }), /"xen-2.0" instead of "xen-3.0"/],
+    ['xen-pv32', 'no loader', elf({ wide: false, notes: PV_NOTES.filter(({ type }) => type !== 8) }), /XEN_ELFNOTE_LOADER/],
     ['xen-pv32', '32 bits with PAE', elf({ wide: false, notes: [...PV_NOTES, pae] }), true],
     ['xen-pv32', '32 bits without PAE', elf({ wide: false, notes: PV_NOTES }), /PAE_MODE/],
     ['xen-pv32', '64 bits', elf({ notes: PV_NOTES }), /64-bit/],
