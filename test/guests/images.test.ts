@@ -74,7 +74,9 @@ describe.each(ELVES)('$name', ({ name, entry, base }) => {
 
   it('names the functions that the paths pass, each with a size', () => {
     const common = ['pvh_start', 'prepare_pvh', 'start_kernel', 'setup_arch', 'rest_init', 'do_trap'];
-    const arch = entry === 'startup_64' ? ['x86_64_start_kernel', 'x86_64_start_reservations'] : ['i386_start_kernel'];
+    const long = ['x86_64_start_kernel', 'x86_64_start_reservations'];
+    const xen = ['startup_xen', 'xen_start_kernel', 'xen_hypervisor_callback', 'xen_entry_SYSCALL_64', 'xen_iret'];
+    const arch = entry === 'startup_64' ? [...long, ...xen] : ['i386_start_kernel'];
     const faults = ['spin_forever', 'touch_bad_pointer', 'panic'];
     for (const wanted of [entry, ...common, ...arch, ...faults]) {
       const symbol = symbols.find((known) => known.name === wanted);
