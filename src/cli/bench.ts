@@ -1,12 +1,13 @@
 /** `bench`: how fast this is, beside others and in one run with them.
  *
- * `bench engine` hands the measuring to bench/peers/bench.mjs, a process of its own, and prints what comes back. All
+ * `bench loaders` measures in this process what each entry path costs before the guest runs. `bench engine` hands the measuring to bench/peers/bench.mjs, a process of its own, and prints what comes back. All
  * emulators take turns within the run, for figures from different hours of one machine cannot be compared.
- * May not: assert anything about time; whoever reads the figures judges them.   Next: cli/bench-peers.ts. */
+ * May not: assert anything about time; whoever reads the figures judges them.   Next: cli/bench-loaders.ts. */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { benchLoaders, loaderMachine, loadersText } from './bench-loaders.ts';
 import {
   checkCheckout,
   chooseEmulators,
@@ -19,8 +20,10 @@ import {
 } from './bench-peers.ts';
 import { judge, type Measured, reportText } from './bench-report.ts';
 import { checkWritable, writeFileWhole } from './files.ts';
+import { DEFAULT_GUEST } from './guests.ts';
 import { parseCount, UsageError } from './options.ts';
 import { FdOutput } from './output.ts';
+import { Progress } from './progress.ts';
 import { COLOURED, PLAIN } from './text-table.ts';
 
 type Options = {
@@ -33,7 +36,10 @@ type Options = {
   md?: string;
 };
 
-const BENCHMARKS = [['engine', 'guest code, beside QEMU and v86 on the same images; needs a checkout']] as const;
+const BENCHMARKS = [
+  ['loaders', 'what each entry path costs: reading, unpacking, tables, placing'],
+  ['engine', 'guest code, beside QEMU and v86 on the same images; needs a checkout'],
+] as const;
 
 export function addBench(program: Command): void {
   const bench = program
@@ -58,6 +64,59 @@ export function addBench(program: Command): void {
     .addHelpText('after', engineHelp())
     .showHelpAfterError('(zeropage bench engine --help explains the options)')
     .action(benchEngine);
+  bench
+    .command('loaders')
+    .description('what each entry path costs the host, and the guest on its way to start_kernel')
+    .argument('[kernels...]', 'kernel files, or names of built-in guests (default: tiny)')
+    .option('--via <paths>', 'some of the paths, as linux64,xen-pv (default: all that the kernel supports)')
+    .option('--memory <size>', 'RAM of the machine', '256M')
+    .option('--cmdline <string>', 'kernel command line')
+    .option('--initrd <file>', 'initial RAM disk, or first module')
+    .option('--symbols <file>', 'where start_kernel is: System.map, or a vmlinux with symbols')
+    .option('--rounds <n>', 'each figure is the median of so many', '7')
+    .option('--no-guest', 'do not run the guest to start_kernel')
+    .option('--json <file>', 'everything that was measured')
+    .addHelpText('after', LOADERS_HELP)
+    .showHelpAfterError('(zeropage bench loaders --help explains the options)')
+    .action(loaders);
+}
+
+const LOADERS_HELP = `
+Steps of the host, in milliseconds: reading the file, parsing it, unpacking its payload where the path wants that, making
+the tables (zero page, start-info, page tables, p2m), placing everything in fresh guest memory. Beside placing stands a
+plain copy of the same bytes to the same places of equally fresh memory. xen-pv comes twice, since its guest memory lies
+frame by frame in the machine: with identity the frames are in order, scrambled is what boot does.
+
+  zeropage bench loaders                                  the built-in guest
+  zeropage bench loaders vmlinuz --memory 512M            a kernel, through every path it supports
+  zeropage bench loaders vmlinuz --via pvh,xen-pv --json loaders.json
+
+Without symbols there is no start_kernel to run to, and the last column stays empty.
+`;
+
+type LoadersOptions = {
+  via?: string;
+  memory: string;
+  cmdline?: string;
+  initrd?: string;
+  symbols?: string;
+  rounds: string;
+  guest: boolean;
+  json?: string;
+};
+
+async function loaders(kernels: string[], { guest, json, ...options }: LoadersOptions): Promise<void> {
+  const rounds = parseCount(options.rounds, '--rounds', 1, 1000);
+  if (json) checkWritable(json, '--json');
+  const progress = new Progress(new FdOutput(2), process.stderr.isTTY === true);
+  const names = kernels.length > 0 ? kernels : [DEFAULT_GUEST];
+  const rows = await benchLoaders(names, { ...options, rounds, noGuest: !guest }, progress);
+  const colour = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+  new FdOutput(1).write(loadersText(rows, rounds, colour));
+  if (json) {
+    const document = { schema: 1, machine: loaderMachine(), rounds, memory: options.memory, loaders: rows };
+    writeFileWhole(json, `${JSON.stringify(document, null, 2)}\n`);
+  }
 }
 
 function noBenchmark(name: string): UsageError {
@@ -71,7 +130,7 @@ function noBenchmark(name: string): UsageError {
 
 function listText(): string {
   const lines = BENCHMARKS.map(([name, about]) => `  zeropage bench ${name}   ${about}`);
-  return `${lines.join('\n')}\n\nzeropage bench ${BENCHMARKS[0][0]} --help says what is measured and how.\n`;
+  return `${lines.join('\n')}\n\nzeropage bench ${BENCHMARKS[0][0]} --help, and so on, say what is measured and how.\n`;
 }
 
 function engineHelp(): string {
