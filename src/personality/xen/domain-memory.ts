@@ -71,8 +71,9 @@ export class DomainMemory {
 
   #own(frames: MachineFrames): void {
     const { types } = this;
-    types.owner.fill(OWNER.XEN, 0, frames.end);
-    for (let pfn = 0; pfn < frames.nrPages; pfn++) types.give(frames.p2m[pfn]);
+    // Whatever their order, the guest's are the machine's first frames.
+    types.owner.fill(OWNER.XEN, frames.nrPages, frames.end);
+    types.giveFirst(frames.nrPages);
     const { sharedInfo, grants } = frames.hypervisor;
     for (const { first, count } of [sharedInfo, grants]) for (let i = 0; i < count; i++) types.lend(first + i);
   }

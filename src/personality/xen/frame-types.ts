@@ -64,6 +64,14 @@ export class FrameTypes {
     this.guestFrames++;
   }
 
+  /** The same for the first frames of the machine, together. */
+  giveFirst(count: number): void {
+    this.owner.fill(OWNER.GUEST, 0, count);
+    this.allocated.fill(1, 0, count);
+    this.refs.fill(1, 0, count);
+    this.guestFrames = count;
+  }
+
   /** A frame of Xen's that the guest may map and write (shared_info, grant table), but can use for nothing else. */
   lend(mfn: number): void {
     this.owner[mfn] = OWNER.GUEST;
