@@ -126,11 +126,12 @@ export class Descriptors {
   ldtFault(address: bigint): 'mapped' | bigint | undefined {
     const offset = Number(address - LDT_VIRT_START);
     if (!(offset >= 0 && offset < this.ldtEntries * 8)) return undefined;
+    const page = offset >>> 12;
+    if (this.#ldtFrames[page] >= 0) return undefined; // the guest itself looked there
     const linear = BigInt.asUintN(64, this.ldtBase + BigInt(offset));
     const entry = this.#guest.entryOf(linear);
     const mfn = entry >= 0 && (this.#memory.words[entry] & PTE.P) !== 0 ? this.#memory.words[entry] >>> 12 : -1;
-    const page = offset >>> 12;
-    if (this.#ldtFrames[page] >= 0 || this.#types.getWithType(mfn, FRAME.SEGDESC) !== 0) return linear;
+    if (this.#types.getWithType(mfn, FRAME.SEGDESC) !== 0) return linear;
     this.#ldtFrames[page] = mfn;
     this.#area.setLdtPage(page, mfn);
     return 'mapped';

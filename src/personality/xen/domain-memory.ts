@@ -69,6 +69,13 @@ export class DomainMemory {
     return isPlainMemory(this.types, mfn);
   }
 
+  /** Whoever is behind a ring (the console's, the store's) has its frame mapped for writing from another domain, as long
+   * as the guest lives: so it can never become a page table, which the writer would then change unseen. */
+  mapForBackend(mfn: number): void {
+    const failed = this.types.getWithType(mfn, FRAME.WRITABLE);
+    assert(failed === 0, `the domain builder leaves the ring at ${hex(mfn * 0x1000)} writable (error ${failed})`);
+  }
+
   #own(frames: MachineFrames): void {
     const { types } = this;
     // Whatever their order, the guest's are the machine's first frames.

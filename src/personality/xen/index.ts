@@ -52,6 +52,7 @@ class XenPv implements Personality {
     domain.console = new ConsoleRing(domain, machineOf(setup.consolePfn), ports.console);
     const store = { kind: 'interdomain', remoteDomain: 0, remotePort: 0 } as const;
     domain.events.set(ports.store, { ...store, notify: () => domain.notBuilt('xenstore') });
+    for (const ring of [setup.consolePfn, setup.storePfn]) domain.memory.mapForBackend(frames.mfnOf(ring));
     seedGrants(domain, { console: frames.mfnOf(setup.consolePfn), xenstore: frames.mfnOf(setup.storePfn) });
     if (setup.hypercallPage !== undefined) domain.setMachineBytes(machineOf(setup.hypercallPage), hypercallPage());
   }

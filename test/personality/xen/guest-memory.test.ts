@@ -1,7 +1,7 @@
 /** The memory rules seen from inside: a guest on the real engine reads, writes and loads segments. */
 import { describe, expect, it } from 'vitest';
 import { MMUEXT } from '../../../src/layout/xen/memory-arguments.ts';
-import { CODE, DATA, HANDLER, NOP, PvGuest, STACK_TOP, TABLES, va } from './pv-guest.ts';
+import { CODE, DATA, HANDLER, NOP, PFN, PvGuest, STACK_TOP, TABLES, va } from './pv-guest.ts';
 
 const M2P = 0xffff_8000_0000_0000n;
 const CR2_IN_VCPU_INFO = 0x10;
@@ -106,6 +106,15 @@ describe('a changed entry', () => {
   });
 });
 
+describe('a ring that a backend writes to', () => {
+  it.each([PFN.console, PFN.store])('is no frame for a page table (PFN %i)', (pfn) => {
+    const guest = new PvGuest();
+    guest.write(va(pfn), new Uint8Array(4096));
+    expect(remap(guest, pfn, pte(guest, pfn, 0x61))).toBe(0n);
+    expect(mmuext(guest, MMUEXT.PIN_L1_TABLE, mfn(guest, pfn))).toBe(-22n);
+  });
+});
+
 describe('a kernel’s plain store into its L1 table', () => {
   it('faults, and with the assist is made', () => {
     const guest = new PvGuest();
@@ -144,6 +153,7 @@ describe('segments', () => {
     expect(mmuext(guest, MMUEXT.SET_LDT, va(80), 16n)).toBe(0n);
     expect(attempt(guest, MOV_FS_AX, 0n, 0x0fn)).toBe(undefined);
     expect(guest.cpu.state.base(4)).toBe(0x1234_5678n);
+    expect(attempt(guest, LOAD_RAX, 0xffff_8200_0002_0008n)?.error).toBe(1); // not for the guest to read
     // Its page is unmapped: the CPU's next look is a fault at the guest's own address.
     expect(remap(guest, 80, 0n)).toBe(0n);
     expect(attempt(guest, MOV_FS_AX, 0n, 0x0fn)?.address).toBe(va(80, 8));

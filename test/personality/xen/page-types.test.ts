@@ -324,6 +324,16 @@ describe('pinning', () => {
     expect(d.domain.types.count[d.mfn(d.l4)]).toBe(0);
   });
 
+  it('is not for a frame that a backend writes to', () => {
+    const d = makeDomain();
+    d.domain.mapForBackend(d.mfn(30));
+    expect(d.remap(30, 0x21n)).toBe(0);
+    expect(d.mmuext([MMUEXT.PIN_L1_TABLE, d.mfn(30)])).toBe(-EINVAL);
+    expect(d.domain.types.release(d.mfn(30))).toBe(true); // given back, but not free
+    expect(d.domain.mmu.updateVaMapping(va(30), 0n, 0n)).toBe(0);
+    expect(d.domain.types.isGuests(d.mfn(30))).toBe(true);
+  });
+
   it('clears and copies frames that are plain memory', () => {
     const d = makeDomain();
     d.set(20, 7, 42n);
