@@ -54,7 +54,11 @@ class XenPv implements Personality {
     domain.events.set(ports.store, { ...store, notify: () => domain.notBuilt('xenstore') });
     for (const ring of [setup.consolePfn, setup.storePfn]) domain.memory.mapForBackend(frames.mfnOf(ring));
     seedGrants(domain, { console: frames.mfnOf(setup.consolePfn), xenstore: frames.mfnOf(setup.storePfn) });
-    if (setup.hypercallPage !== undefined) domain.setMachineBytes(machineOf(setup.hypercallPage), hypercallPage());
+    // A note that points into the page tables gets no page: they have been checked.
+    const page = setup.hypercallPage;
+    if (page !== undefined && domain.memory.mayWriteFrame(frames.mfnOf(page))) {
+      domain.setMachineBytes(machineOf(page), hypercallPage());
+    }
   }
 
   /** Events masked, the clock running: what the guest finds there before it has asked for anything. */
