@@ -29,6 +29,8 @@ export const PREEMPTED = 0x8000_0000;
 export const RESTART = -85;
 /** Entries looked at in one call before the guest's other affairs get their turn (some 10 ms). */
 export const WORK_LIMIT = 1 << 21;
+/** A request costs as much as so many entries. */
+const REQUEST_WORK = 64;
 
 /** A list of requests, as the registers (or a multicall's entry) have it. */
 export type RequestList = { list: bigint; count: number; done: bigint; domain: number };
@@ -51,6 +53,7 @@ export class MmuCalls {
   }
 
   mmuUpdate(call: RequestList): number {
+    if (!this.#parts.guest.isAddressOk(call.list)) return -EFAULT;
     const tableDomain = call.domain >>> 16;
     if (tableDomain !== 0 && tableDomain - 1 !== this.#parts.domid) {
       return tableDomain - 1 === DOMID.FIRST ? -EPERM : -ESRCH;
@@ -122,7 +125,6 @@ export function runList(parts: MmuParts, call: RequestList, words: number, one: 
     count -= PREEMPTED;
     if (call.done !== 0n && guest.read(call.done, 1)) before = guest.numbers[0];
   }
-  if (!guest.isAddressOk(call.list)) return -EFAULT;
   types.work = 0;
   let low = Number(call.list & 0xffff_ffffn);
   let high = Number(call.list >> 32n);
@@ -133,7 +135,7 @@ export function runList(parts: MmuParts, call: RequestList, words: number, one: 
       result = RESTART;
       break;
     }
-    types.work += words;
+    types.work += REQUEST_WORK;
     result = guest.readAt(low, high, words) ? one() : -EFAULT;
     if (result !== 0) break;
     low += 4 * words;

@@ -7,7 +7,7 @@
  * May not: leave the CPU on a root that is not validated.   Next: personality/xen/reservations.ts. */
 import { MMUEXT, MmuextOp } from '../../layout/xen/memory-arguments.ts';
 import type { Descriptors } from './descriptors.ts';
-import { EACCES, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from './errno.ts';
+import { EACCES, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from './errno.ts';
 import { FRAME, isPlainMemory } from './frame-types.ts';
 import { type MmuParts, pageOwner, type RequestList, runList } from './mmu-calls.ts';
 import { PAGE_OWNER } from './page-tables.ts';
@@ -34,6 +34,7 @@ export class MmuextCalls {
   }
 
   mmuextOp(call: RequestList): number {
+    if (!this.#parts.guest.isAddressOk(call.list)) return -EFAULT;
     const owner = pageOwner(call.domain & 0xffff, this.#parts.domid);
     // For none of these is there a frame that belongs to a device.
     if (owner !== PAGE_OWNER.SELF) return owner === -ESRCH ? -ESRCH : -EPERM;

@@ -87,6 +87,7 @@ function wildGuest(seed: number) {
         : BigInt(anyMfn());
     return [cmd, next(30) === 0 ? any64() : arg, pick([0n, BigInt(next(9000)), BigInt(anyMfn()), any64()])];
   };
+  const bytesOf = (pfn: number): Buffer => Buffer.from(d.buffer.slice(d.mfn(pfn) * 4096, (d.mfn(pfn) + 1) * 4096));
   /** What a kernel does: fills a frame with what suits a level, makes it read-only, and pins it or puts it into a table. */
   const buildTable = (): void => {
     const level = 1 + next(4);
@@ -105,7 +106,9 @@ function wildGuest(seed: number) {
     if (parent !== 0 && next(2)) {
       if (d.mmuUpdate([d.at(parent, pick([1, 2, 3])), d.pte(pfn, 0x67n)]) === 0) results.linked++;
     } else if (next(3) > 0) {
+      const before = candidates.map(bytesOf);
       if (d.mmuext([level - 1, d.mfn(pfn)]) === 0) results.pinned++;
+      else for (const [i, frame] of candidates.entries()) expect(Buffer.compare(bytesOf(frame), before[i])).toBe(0);
     } else if (d.mmuext([MMUEXT.UNPIN_TABLE, d.mfn(pfn)]) === 0) results.unpinned++;
     const load = pick([MMUEXT.NEW_BASEPTR, MMUEXT.NEW_USER_BASEPTR]);
     if (level === 4 && d.mmuext([load, d.mfn(pfn)]) === 0) results.rooted++;
