@@ -7,7 +7,7 @@
  * Next: personality/xen/memory-calls.ts. */
 import { RING_CONNECTED, XenconsInterface } from '../../layout/xen/rings.ts';
 import type { Domain } from './domain.ts';
-import { ENOSYS } from './errno.ts';
+import { E2BIG, ENOSYS } from './errno.ts';
 import { int32 } from './guest-values.ts';
 import type { Hypercall } from './hypercall-row.ts';
 
@@ -82,7 +82,7 @@ export const CONSOLE_CALLS: readonly Hypercall[] = [
         case 0:
           return write(domain, int32(count), buffer);
         case 1: // read: nobody types at the hypervisor's own console
-          return 0;
+          return int32(count) > 0x7fff_ffff ? -E2BIG : 0;
         default:
           return -ENOSYS;
       }

@@ -35,12 +35,13 @@ export const ASSIST = {
   M2P_STRICT: 32,
 } as const;
 
-/** One entry of the trap table; address 0 means that no handler is there. */
-export type TrapEntry = { selector: number; address: bigint; dpl: number; masksEvents: boolean };
+/** One entry of the trap table; address 0 means that no handler is there. Its selector is not kept: a 64-bit guest's
+ * handlers are entered with Xen's own. */
+export type TrapEntry = { address: bigint; dpl: number; masksEvents: boolean };
 /** A handler given by callback_op. */
 export type Callback = { address: bigint; masksEvents: boolean };
 export const NO_CALLBACK: Callback = { address: 0n, masksEvents: false };
-export const NO_TRAP: TrapEntry = { selector: 0, address: 0n, dpl: 0, masksEvents: false };
+export const NO_TRAP: TrapEntry = { address: 0n, dpl: 0, masksEvents: false };
 
 export class Domain {
   readonly world: PersonalityWorld;
@@ -57,6 +58,7 @@ export class Domain {
   userRoot = 0;
   trapTable: TrapEntry[] = new Array(256).fill(NO_TRAP);
   eventCallback = NO_CALLBACK;
+  /** Xen enters it when a selector cannot be restored on a context switch; with one domain there is none. */
   failsafeCallback = NO_CALLBACK;
   syscallCallback = NO_CALLBACK;
   syscall32Callback = NO_CALLBACK;

@@ -5,6 +5,7 @@
  * then a matter of its upcall mask, which the personality looks at whenever it goes back to the guest.
  * Follows: xen/common/event_channel.c, event_2l.c; xen/include/public/event_channel.h.
  * May not: enter a handler (traps.ts does).   Next: personality/xen/event-calls.ts. */
+import { DOMID_SELF } from '../../layout/xen/event-arguments.ts';
 import { SharedInfo, VcpuInfo } from '../../layout/xen/shared-info.ts';
 import type { Domain } from './domain.ts';
 import { EEXIST, EINVAL, ENOSPC } from './errno.ts';
@@ -74,13 +75,15 @@ export class EventChannels {
     if (!channel || channel.kind === 'reserved') return -EINVAL;
     if (channel.kind === 'virq') this.#virqs.delete(channel.virq);
     this.#channels.delete(port);
+    if (channel.kind === 'interdomain' && channel.remoteDomain === DOMID_SELF)
+      this.#channels.set(channel.remotePort, { kind: 'unbound', remoteDomain: DOMID_SELF });
     this.#clearBit(this.sharedInfo + PENDING, port);
     return 0;
   }
 
   /** Closes all that the guest has, the ones to its console and store included. */
   reset(): void {
-    for (const port of [...this.#channels.keys()]) this.close(port);
+    for (let port = 1; port < PORTS; port++) this.close(port);
   }
 
   /** The guest's half of a notification. */

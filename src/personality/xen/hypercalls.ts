@@ -18,6 +18,7 @@ import { IRET_CALLS } from './iret.ts';
 import { PAGE_TABLE_CALLS } from './memory-calls.ts';
 import { MEMORY_CALLS } from './memory-op.ts';
 import { VCPU_SETUP_CALLS } from './misc.ts';
+import { WORK_LIMIT } from './mmu-calls.ts';
 import { PHYSDEV_CALLS } from './physdev.ts';
 import { SCHED_CALLS } from './sched.ts';
 import { enterFlat, R8, R10, R11, RAX, RCX, RDI, RDX, RSI } from './traps.ts';
@@ -115,11 +116,16 @@ const ARGS = BigInt(MulticallEntry.offsetOf('args'));
 function multicall(domain: Domain, [list, count]: HypercallArgs): number | bigint | undefined {
   if (domain.inMulticall) return -EINVAL;
   const calls = int32(count);
+  const { types } = domain.memory;
+  types.work = 0;
+  let work = 0;
   domain.inMulticall = true;
   try {
     for (let i = 0; i < calls; i++) {
       const at = BigInt.asUintN(64, list + BigInt(i * MulticallEntry.size));
-      if (i === CALLS_AT_ONCE) {
+      work += types.work;
+      types.work = 0;
+      if (i === CALLS_AT_ONCE || work > WORK_LIMIT) {
         domain.again = [at, BigInt(calls - i), 0n, 0n, 0n];
         return 0;
       }

@@ -7,13 +7,15 @@
 import { hex } from '../../base/numbers.ts';
 import { struct, u64 } from '../../layout/struct.ts';
 import { XEN_SELECTOR } from '../../layout/xen/addresses.ts';
-import { IOPL_SHIFT, RFLAGS, SEGMENT } from '../../x86/constants.ts';
-import { dplOf } from '../../x86/descriptor.ts';
+import { IOPL_SHIFT, RFLAGS, SEGMENT, VECTOR } from '../../x86/constants.ts';
+import { dplOf, selectorError } from '../../x86/descriptor.ts';
+import type { Segment } from '../../x86/vcpu-state.ts';
+import type { Trap } from '../personality.ts';
 import { ASSIST, type Domain } from './domain.ts';
 import { Refused } from './errno.ts';
 import type { Hypercall } from './hypercall-row.ts';
 import { readSegment } from './selectors.ts';
-import { CS, enterFlat, injectFailsafe, R11, RCX, RSP, SS } from './traps.ts';
+import { CS, enterFlat, injectException, R11, RCX, RSP, SS } from './traps.ts';
 
 /** X86_EFLAGS_ALL: every bit that EFLAGS has. */
 const ALL_FLAGS = 0x3f_7fd5;
@@ -72,7 +74,8 @@ function bySysret(domain: Domain, cs: bigint): void {
   state.setGpr(R11, BigInt(state.rflags >>> 0));
 }
 
-/** As the IRET instruction back to CPL 3 loads them; what it would refuse goes to the failsafe callback. */
+/** As the IRET instruction back to CPL 3 loads them. Xen executes it for the guest; where it faults, the guest gets the
+ * exception, with a frame that shows where it wanted to be. */
 function loadSelectors(domain: Domain, cs: number, ss: number): void {
   if (cs === XEN_SELECTOR.CS && ss === XEN_SELECTOR.SS) {
     enterFlat(domain);
@@ -81,18 +84,31 @@ function loadSelectors(domain: Domain, cs: number, ss: number): void {
   const { state, cpu } = domain;
   const code = readSegment(domain, cs);
   const stack = readSegment(domain, ss);
-  const rights = SEGMENT.P | SEGMENT.S;
-  const codeFits = code && (code.attributes & (rights | SEGMENT.CODE)) === (rights | SEGMENT.CODE) && dplOf(code.attributes) === 3; // biome-ignore format: one line
-  const wanted = rights | SEGMENT.WRITABLE;
-  const stackFits = stack && (stack.attributes & (wanted | SEGMENT.CODE)) === wanted && dplOf(stack.attributes) === 3;
-  if (!codeFits || !stackFits) {
-    // The frame of the failsafe callback shows the selectors that the guest named, and is made in kernel mode.
+  const fault = codeFault(cs, code) ?? stackFault(ss, stack);
+  if (fault || !code || !stack) {
     state.setSegment(CS, { ...state.segment(CS), selector: cs });
     state.setSegment(SS, { ...state.segment(SS), selector: ss });
-    injectFailsafe(domain);
+    injectException(domain, fault ?? { vector: VECTOR.GP, errorCode: 0 });
     return;
   }
   state.setSegment(CS, code);
   state.setSegment(SS, stack);
   cpu.modeChanged();
+}
+
+const { S, P, CODE, CONFORMING, WRITABLE } = SEGMENT;
+
+/** SDM Vol. 2, IRET, return to an outer privilege level of 3. */
+function codeFault(selector: number, segment: Segment | undefined): Trap | undefined {
+  const isCode = segment !== undefined && (segment.attributes & (S | CODE)) === (S | CODE);
+  const fits = isCode && ((segment.attributes & CONFORMING) !== 0 || dplOf(segment.attributes) === 3);
+  if (!fits) return { vector: VECTOR.GP, errorCode: selectorError(selector) };
+  return (segment.attributes & P) === 0 ? { vector: VECTOR.NP, errorCode: selectorError(selector) } : undefined;
+}
+
+function stackFault(selector: number, segment: Segment | undefined): Trap | undefined {
+  const wanted = S | WRITABLE;
+  const isData = segment !== undefined && (segment.attributes & (wanted | CODE)) === wanted;
+  if (!isData || dplOf(segment.attributes) !== 3) return { vector: VECTOR.GP, errorCode: selectorError(selector) };
+  return (segment.attributes & P) === 0 ? { vector: VECTOR.SS, errorCode: selectorError(selector) } : undefined;
 }

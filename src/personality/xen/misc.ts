@@ -77,11 +77,10 @@ function setTrapTable(domain: Domain, [list]: HypercallArgs): number {
   }
   for (let i = 0; i < TRAPS_AT_ONCE; i++) {
     const at = BigInt.asUintN(64, list + BigInt(i * TrapInfo.size));
-    const { vector, flags, cs, address } = TrapInfo.read(domain.copyFromGuest(at, TrapInfo.size));
+    const { vector, flags, address } = TrapInfo.read(domain.copyFromGuest(at, TrapInfo.size));
     if (address === 0n) return 0;
     if (!isCanonical(address)) return -EINVAL;
     domain.trapTable[vector] = {
-      selector: cs | 3,
       address,
       dpl: flags & TRAP_DPL,
       masksEvents: (flags & TRAP_MASKS_EVENTS) !== 0,
@@ -130,7 +129,7 @@ function registerCallback(domain: Domain, type: number, address: bigint, masksEv
       domain.sysenterCallback = callback;
       return 0;
     case CALLBACK_TYPE.nmi:
-      domain.trapTable[VECTOR.NMI] = { selector: 0, address, dpl: 0, masksEvents: true };
+      domain.trapTable[VECTOR.NMI] = { address, dpl: 0, masksEvents: true };
       return 0;
     default:
       return -ENOSYS;

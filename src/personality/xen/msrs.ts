@@ -9,7 +9,7 @@ import { writeHypercallPage } from './hypercall-page.ts';
 import { FS, GS } from './traps.ts';
 
 const MSR = {
-  TSC: 0x10, APIC_BASE: 0x1b, PAT: 0x277, PERF_CAPABILITIES: 0x345,
+  TSC: 0x10, APIC_BASE: 0x1b, PATCH_LEVEL: 0x8b, PAT: 0x277, PERF_CAPABILITIES: 0x345, DE_CFG: 0xc001_1029,
   EFER: 0xc000_0080, FS_BASE: 0xc000_0100, GS_BASE: 0xc000_0101, KERNEL_GS_BASE: 0xc000_0102,
   XEN_HYPERCALL_PAGE: 0x4000_0000,
 } as const; // biome-ignore format: a table
@@ -18,6 +18,8 @@ const MSR = {
 const APIC_BASE = 0xfee0_0900n;
 /** Xen's: WB WT UC- UC WC WP UC UC. */
 const XEN_PAT = 0x0000_0501_0007_0406n;
+/** LFENCE waits for all before it. */
+const LFENCE_SERIALISES = 2n;
 const EFER_SHOWN = 0xd01n; // SCE LME LMA NXE
 
 /** AMD's power and performance registers, which Xen keeps to itself: they read 0 and forget what is written. */
@@ -42,8 +44,12 @@ export function readMsr(domain: Domain, number: number): bigint | undefined {
       return APIC_BASE;
     case MSR.PAT:
       return XEN_PAT;
+    case MSR.PATCH_LEVEL:
     case MSR.PERF_CAPABILITIES:
+    case MSR.XEN_HYPERCALL_PAGE:
       return 0n;
+    case MSR.DE_CFG:
+      return LFENCE_SERIALISES;
     case MSR.EFER:
       return EFER_SHOWN;
     case MSR.FS_BASE:
@@ -79,7 +85,7 @@ export function writeMsr(domain: Domain, number: number, value: bigint): boolean
     case MSR.XEN_HYPERCALL_PAGE:
       return writeHypercallPage(domain, value);
   }
-  if (isIgnored(number)) return true;
+  if (isIgnored(number) || number === MSR.DE_CFG) return true;
   domain.notBuilt(`MSR 0x${number.toString(16)}`);
   return false;
 }

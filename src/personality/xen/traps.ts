@@ -27,12 +27,11 @@ type Bounce = {
   masksEvents: boolean;
   /** What the guest did, for the sentence when there is no way into the handler. */
   because: string;
-  /** Words between R11 and RIP: an error code; DS, ES, FS, GS for the failsafe callback. */
-  words?: readonly bigint[];
+  errorCode?: number;
 };
 
 /** Sends the guest to a handler; state.rip and the other registers are what the frame is to show. */
-export function bounce(domain: Domain, { address, masksEvents, because, words = [] }: Bounce): void {
+export function bounce(domain: Domain, { address, masksEvents, because, errorCode }: Bounce): void {
   const { state, events } = domain;
   const fromKernel = domain.kernelMode;
   const rsp = state.gpr(RSP);
@@ -46,7 +45,7 @@ export function bounce(domain: Domain, { address, masksEvents, because, words = 
   const frame = [
     state.gpr(RCX),
     state.gpr(R11),
-    ...words,
+    ...(errorCode === undefined ? [] : [BigInt(errorCode >>> 0)]),
     state.rip,
     cs,
     BigInt(rflags >>> 0),
@@ -110,8 +109,8 @@ export function injectException(domain: Domain, { vector, errorCode, cr2, dr6 }:
     state.setDr(6, BigInt((old | dr6) >>> 0));
   }
   if (vector === VECTOR.NM) domain.setVirtualTs(false);
-  const words = pushesErrorCode(vector) ? [BigInt(code >>> 0)] : [];
-  bounce(domain, { ...entry, words, because: describe(domain, vector, code, cr2) });
+  const pushed = pushesErrorCode(vector) ? { errorCode: code } : {};
+  bounce(domain, { ...entry, ...pushed, because: describe(domain, vector, code, cr2) });
 }
 
 /** INT n that the guest's own table lets through: no error code. */
@@ -123,13 +122,6 @@ export function injectSoftware(domain: Domain, vector: number): void {
 /** The event callback: always with events masked. */
 export function injectUpcall(domain: Domain): void {
   bounce(domain, { address: domain.eventCallback.address, masksEvents: true, because: 'it let events come in' });
-}
-
-/** What Xen does when an IRET back to the guest faults: the guest's failsafe callback, with its data selectors. */
-export function injectFailsafe(domain: Domain): void {
-  const { state } = domain;
-  const words = [DS, ES, FS, GS].map((segment) => BigInt(state.selector(segment)));
-  bounce(domain, { ...domain.failsafeCallback, words, because: 'its iret named a selector that cannot be loaded' });
 }
 
 function describe(domain: Domain, vector: number, code: number, cr2: bigint | undefined): string {

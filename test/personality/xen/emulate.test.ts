@@ -143,6 +143,9 @@ describe('model-specific registers', () => {
     ['EFER', 0xc000_0080, 0xd01n],
     ['PERF_CAPABILITIES', 0x345, 0n],
     ['HWCR', 0xc001_0015, 0n],
+    ['DE_CFG', 0xc001_1029, 2n],
+    ['PATCH_LEVEL', 0x8b, 0n],
+    ['the hypercall page’s', 0x4000_0000, 0n],
   ])('%s reads as Xen shows it', (_, number, value) => {
     const guest = run(msr(number), 4);
     expect((guest.reg('rdx') << 32n) | guest.reg('rax')).toBe(value);

@@ -114,6 +114,8 @@ describe('event_channel_op', () => {
     const other = guest.read32(DATA + 8n);
     expect(op(guest, OP.send, other)).toBe(0n);
     expect(bit(guest, PENDING, one)).toBe(1n);
+    expect(op(guest, OP.close, other)).toBe(0n);
+    expect(op(guest, OP.bindInterdomain, SELF, one, 0)).toBe(0n); // it is offered again
   });
 
   it('reset closes everything', () => {

@@ -109,19 +109,21 @@ describe('an iret that cannot be', () => {
     ]);
   });
 
-  it.each<[string, { cs?: bigint; ss?: bigint }]>([
-    ['CS is null', { cs: 0n }],
-    ['CS is data', { cs: 0xe028n }],
-    ['SS is code', { ss: 0xe033n }],
-    ['CS is past the table', { cs: 0xfff0n }],
-    ['CS is Xen’s own', { cs: 0xe008n }],
-  ])('goes to the failsafe callback, with the data selectors in its frame: %s', (_, frame) => {
+  it.each<[string, { cs?: bigint; ss?: bigint; rip?: bigint }, bigint]>([
+    ['CS is null', { cs: 0n }, 0n],
+    ['CS is data', { cs: 0xe028n }, 0xe028n],
+    ['SS is code', { ss: 0xe033n }, 0xe030n],
+    ['CS is past the table', { cs: 0xfff0n }, 0xfff0n],
+    ['CS is Xen’s own', { cs: 0xe008n }, 0xe008n],
+    ['RIP is not canonical', { rip: 1n << 47n }, 0n],
+  ])('is #GP with a frame that shows where it wanted to be: %s', (_, frame, error) => {
     const guest = new PvGuest();
-    guest.setCallback(1, HANDLER);
+    guest.setTraps({ vector: 13 });
     guest.write(HANDLER, NOP);
     iret(guest, frame).run(1);
     expect(guest.rip).toBe(HANDLER + 1n);
-    expect(guest.words(STACK_TOP - 88n, 8)).toEqual([0xccn, 0x1111n, 0n, 0n, 0n, 0n, TARGET, (frame.cs ?? 0xe030n) & ~3n]); // biome-ignore format: one line
+    const { cs = 0xe030n, rip = TARGET } = frame;
+    expect(guest.words(STACK_TOP - 64n, 5)).toEqual([0xccn, 0x1111n, error, rip, cs]);
   });
 
   it('ends a batch of calls', () => {
