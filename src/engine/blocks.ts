@@ -13,14 +13,25 @@ import { type Decoded, Decoder, NONE, RIP_BASE } from './decoder.ts';
 import { SLOW } from './mmu.ts';
 import { codeSize, MODE } from './mode.ts';
 import { BLOCK, HEADER_BYTES, REC, RECORD_BYTES, SPECIAL } from './record.ts';
-import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, BLOCKS, BLOCKS_END, RAM, SEG, SEG_BASE, SEG_BYTES, STATE } from './state.ts';
+import {
+  BLOCK_TABLE,
+  BLOCK_TABLE_ENTRIES,
+  BLOCKS,
+  BLOCKS_END,
+  COUNTERS,
+  RAM,
+  SEG,
+  SEG_BASE,
+  SEG_BYTES,
+  STATE,
+} from './state.ts';
 import { describe, isNop, type Variant } from './variants.ts';
 
 const MAX_INSTRUCTIONS = 64;
 const MAX_RECORDS = 2 * MAX_INSTRUCTIONS + 2;
 const MAX_BLOCK_BYTES = HEADER_BYTES + MAX_RECORDS * RECORD_BYTES;
 /** A block of one instruction: its step, its record, its end. */
-const GATHERED_BYTES = HEADER_BYTES + 4 * RECORD_BYTES;
+const GATHERED_BYTES = HEADER_BYTES + 5 * RECORD_BYTES;
 
 /** The address step's EXTRA: what TypeScript must check, and above BIT_WIDTH the width of a bit string's words. */
 export const STEP = { SIZE: 0xff, WRITE: 0x100, BIT_WIDTH: 16 } as const;
@@ -88,6 +99,7 @@ export class Blocks {
   private readonly frameHasCode: (gpaPage: number) => void;
   /** Page offsets at which a block must begin with a stop. */
   private stops: Set<number> = new Set();
+  private readonly starts = new Map<number, ReadonlyMap<number, number>>();
 
   constructor(
     buffer: ArrayBuffer,
@@ -132,6 +144,20 @@ export class Blocks {
     this.clear();
   }
 
+  /** Nothing is traced from now on; all blocks go. */
+  forgetStarts(): void {
+    this.starts.clear();
+    this.clear();
+  }
+
+  /** Traced functions that begin in a frame: offset → slot. Blocks that were decoded without knowing go. */
+  setStarts(page: number, starts: ReadonlyMap<number, number>): void {
+    const known = this.starts.get(page);
+    if (known !== undefined && isSameMap(known, starts)) return;
+    this.starts.set(page, starts);
+    this.written(page, 4096, 0);
+  }
+
   /** The block at a guest-physical address, decoded when it is new; undefined when its first instruction crosses the
    * page (`crossing` does those). */
   find(gpa: number, mode: number): number | undefined {
@@ -160,7 +186,7 @@ export class Blocks {
     const base = inRam ? RAM + page : 0;
     const limit = (mode & MODE.PLAIN) !== 0 ? 1 : MAX_INSTRUCTIONS;
     const address = this.top;
-    const written = this.emit(address, source, base, offset, 4096, mode, limit, page);
+    const written = this.emit(address, source, base, offset, 4096, mode, limit, page, page);
     if (written === undefined) return undefined;
     this.top = written.top;
     this.decoded++;
@@ -198,7 +224,7 @@ export class Blocks {
     if (this.top + GATHERED_BYTES > BLOCKS_END) this.clear();
     this.window.set(code.subarray(0, length), offset);
     const address = this.top;
-    const written = this.emit(address, this.window, 0, offset, offset + length, mode, 1, -1);
+    const written = this.emit(address, this.window, 0, offset, offset + length, mode, 1, -1, gpa - offset);
     if (written === undefined) throw new Error('broken belief: gathered bytes hold a whole instruction');
     this.top += GATHERED_BYTES;
     this.gathered.set(key, { code: code.slice(0, written.end - offset), address });
@@ -214,6 +240,7 @@ export class Blocks {
     mode: number,
     limit: number,
     page: number,
+    frame: number,
   ): { top: number; end: number; links: number } | undefined {
     const size = codeSize(mode);
     const { view } = this;
@@ -233,9 +260,20 @@ export class Blocks {
       begins.push(at);
       at += RECORD_BYTES;
     }
+    const starts = this.starts.size > 0 ? this.starts.get(frame) : undefined;
+    const slot = starts?.get(start);
+    if (slot !== undefined) {
+      this.clearRecord(at);
+      view.setUint16(at + REC.HANDLER, SPECIAL.ENTRY, true);
+      view.setUint16(at + REC.OFFSET, offset, true);
+      view.setInt32(at + REC.EXTRA, COUNTERS + slot * 4, true);
+      if (begins.length === 0) begins.push(at);
+      at += RECORD_BYTES;
+    }
     let ended = false;
     while (count < limit && offset < end) {
       if (stop && count > 0 && this.stops.has(offset)) break;
+      if (count > 0 && starts?.has(offset)) break; // a function's first instruction begins a block
       const result = this.decoder.decode(source, base + offset, base + end, size);
       if (result === 'truncated') break;
       if (begins.length === count) begins.push(at);
@@ -653,6 +691,12 @@ export class Blocks {
     const records = this.view.getInt32(block.address + BLOCK.RECORDS, true);
     return record >= block.address && record < block.address + HEADER_BYTES + records * RECORD_BYTES;
   }
+}
+
+function isSameMap(a: ReadonlyMap<number, number>, b: ReadonlyMap<number, number>): boolean {
+  if (a.size !== b.size) return false;
+  for (const [key, value] of a) if (b.get(key) !== value) return false;
+  return true;
 }
 
 const ALL_ONES = new Uint8Array(4096).fill(0xff);

@@ -20,6 +20,8 @@ export class CodeFetch {
   readonly #blocks: Blocks;
   readonly #ramSize: number;
   readonly #code = new Uint8Array(MAX_LENGTH);
+  /** Told before code of a linear page is decoded, and when its translation was not known. */
+  onPage: ((linearLow: number, linearHigh: number, page: number) => void) | undefined;
 
   constructor(state: CpuState, mmu: Mmu, blocks: Blocks, ramSize: number) {
     this.#state = state;
@@ -39,6 +41,8 @@ export class CodeFetch {
     if (page < 0) return -1;
     const offset = Number(linear & 0xfffn);
     view.setBigUint64(STATE.PAGE_BASE, BigInt.asUintN(64, this.#state.rip - BigInt(offset)), true);
+    // Again at each decoding: what lies at a linear address may have become a traced function meanwhile.
+    if (page < this.#ramSize) this.onPage?.(lowHalf(linear) & ~0xfff, highHalf(linear), page);
     if (page >= this.#ramSize || (mode & MODE.CS_LIMITED) !== 0) return this.#gathered(linear, page, offset, mode);
     return this.#blocks.find(page + offset, mode) ?? this.#gathered(linear, page, offset, mode);
   }
@@ -59,6 +63,7 @@ export class CodeFetch {
       return view.getUint32(at + 8, true);
     }
     const page = this.#mmu.fetchTranslate(low, high, user);
+    if (page >= 0 && page < this.#ramSize) this.onPage?.(low & ~0xfff, high, page);
     if (page >= -1) return page;
     this.#protectionFault(); // not canonical
     return -1;

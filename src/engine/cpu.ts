@@ -6,6 +6,8 @@
  * (the plain form); the guest cannot tell.
  * May not: know a device; everything outside is behind CpuHost.   Next: machine/machine.ts. */
 
+import type { FunctionMap } from '../trace/function-map.ts';
+import type { TraceRecorder } from '../trace/recorder.ts';
 import { createMemory, instantiate } from '../wasm/runtime.ts';
 import { CR0, CR4, RFLAGS, VECTOR } from '../x86/constants.ts';
 import type { CpuModel } from '../x86/cpuid.ts';
@@ -24,6 +26,7 @@ import {
 } from './core.ts';
 import { coreBytes } from './core-bytes.ts';
 import { CpuState } from './cpu-state.ts';
+import { EventTracer, EVENT_HELPERS as TRACED } from './event-tracer.ts';
 import { FaultLog, type RaisedFault } from './fault-log.ts';
 import { highHalf, lowHalf } from './halves.ts';
 import { CurrentInsn, HELPERS } from './helper-insn.ts';
@@ -34,7 +37,10 @@ import { QuickGates } from './quick-gates.ts';
 import { QUICK, QuickHelpers } from './quick-helpers.ts';
 import { ASK, BLOCK, LEAVE, REC, STATUS } from './record.ts';
 import { evaluate } from './reference.ts';
+import { returnAddress } from './return-address.ts';
 import {
+  COUNTER_SLOTS,
+  COUNTERS,
   FETCH_TLB_SUPERVISOR,
   FETCH_TLB_USER,
   RAM,
@@ -102,6 +108,8 @@ export class Cpu implements SystemCore {
   readonly #blocks: Blocks;
   readonly #exports: { run32(block: number): number; run64(block: number): number; lookup(): number };
   readonly #faults: FaultLog;
+  #tracer: TraceRecorder | undefined;
+  #events: EventTracer | undefined;
   readonly #fetch: CodeFetch;
   readonly #insn: CurrentInsn;
   readonly #gates: QuickGates;
@@ -164,6 +172,7 @@ export class Cpu implements SystemCore {
         segment: (record: number) => this.#segmentStep(record),
         helper: (record: number) => this.#askHelper(record),
         fault: (record: number) => this.#askFault(record),
+        entered: (record: number) => this.#entered(record),
         port: (port: number, size: 1 | 2 | 4, out: number) => this.#port(port, size, out !== 0),
         pending: () => (this.host.interruptPending() ? 1 : 0),
       },
@@ -216,6 +225,39 @@ export class Cpu implements SystemCore {
   /** The guest waits, as after HLT: what a hypervisor's blocking call does. */
   halt(): void {
     this.#halted = true;
+  }
+
+  /** What is told of the run: the first entry of each function of its map, and events if it wants them. To be set before
+   * the first instruction. Nothing that a guest can see depends on it. */
+  get tracer(): TraceRecorder | undefined {
+    return this.#tracer;
+  }
+  set tracer(tracer: TraceRecorder | undefined) {
+    this.#tracer = tracer;
+    const functions = tracer?.functions;
+    const counters = new Int32Array(this.buffer, COUNTERS, COUNTER_SLOTS);
+    counters.fill(0);
+    this.#fetch.onPage = functions && ((low, high, page) => this.#learnStarts(functions, low, high, page));
+    if (tracer) tracer.readCounts = () => counters.slice(0, functions?.functions.length ?? 0);
+    this.#events = tracer?.wantsEvents ? new EventTracer(this, tracer) : undefined;
+    this.#mmu.flushTlb();
+    this.#blocks.forgetStarts();
+  }
+
+  /** A page of code is about to run under this linear address: functions that begin there get their counters. */
+  #learnStarts(functions: FunctionMap, low: number, high: number, page: number): void {
+    const linear = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+    const { bytes } = this.state;
+    const codeAt = (offset: number, length: number) =>
+      bytes.subarray(RAM + page + offset, RAM + page + Math.min(4096, offset + length));
+    const starts = functions.startsIn(linear, codeAt);
+    if (starts) this.#blocks.setStarts(page, starts);
+  }
+
+  /** Generated code meets a traced function for the first time. */
+  #entered(record: number): void {
+    const slot = (this.#view.getInt32(record + REC.EXTRA, true) - COUNTERS) >> 2;
+    this.#tracer?.entered(slot, this.instructions, returnAddress(this.state, this.ramSize));
   }
 
   /** The hypervisor behind the guest, if there is one; set before the first instruction. */
@@ -376,6 +418,7 @@ export class Cpu implements SystemCore {
     }
     try {
       const vector = this.host.acknowledgeInterrupt();
+      this.#events?.interrupt(vector);
       const view = this.#view;
       const low = view.getInt32(STATE.RIP, true);
       if (this.#gates.deliver(vector, -1, low, view.getInt32(STATE.RIP + 4, true), false, false)) return undefined;
@@ -429,7 +472,7 @@ export class Cpu implements SystemCore {
     const low = view.getInt32(STATE.RIP, true);
     this.#alone = true;
     this.#stepping = true;
-    this.#entered = false;
+    this.#throughGate = false;
     const status = this.#execute(block, 1);
     this.#alone = false;
     const exit = this.#after(status);
@@ -445,7 +488,7 @@ export class Cpu implements SystemCore {
       // MOV SS holds debug traps off, too: what a breakpoint saw waits, a single step is lost (SDM Vol. 3, 6.8.3).
       if (state.shadow === SHADOW.STACK) return exit;
       const hits = view.getInt32(BREAKPOINT_HITS, true);
-      const dr6 = hits | (trap && !this.#entered ? 0x4000 : 0);
+      const dr6 = hits | (trap && !this.#throughGate ? 0x4000 : 0);
       if (dr6 !== 0 && (exit === undefined || exit.kind === 'event' || exit.kind === 'halt')) {
         this.#halted = false;
         return this.#deliver(new GuestFault(VECTOR.DB), dr6) ?? (exit?.kind === 'event' ? exit : undefined);
@@ -455,7 +498,7 @@ export class Cpu implements SystemCore {
   }
 
   /** Set by a helper that went through a gate: the single-step trap belongs to the interrupted code, whose TF is saved. */
-  #entered = false;
+  #throughGate = false;
 
   #instructionBreakpoint(): number {
     const { state } = this;
@@ -475,7 +518,8 @@ export class Cpu implements SystemCore {
     this.#selfModified = false;
     this.#grant = grant;
     this.#inCode = true;
-    view.setInt32(STATE.SHORTCUTS, this.#stepping || this.hooks !== undefined ? 0 : 1, true);
+    const plain = this.#stepping || this.hooks !== undefined || this.#events !== undefined;
+    view.setInt32(STATE.SHORTCUTS, plain ? 0 : 1, true);
     const is64 = (view.getInt32(STATE.MODE, true) & MODE.CODE_SIZE) === 2;
     const status = is64 ? this.#exports.run64(block) : this.#exports.run32(block);
     this.#inCode = false;
@@ -556,7 +600,7 @@ export class Cpu implements SystemCore {
     const view = this.#view;
     const helper = this.#blocks.helper(view.getInt32(record + REC.EXTRA, true));
     const quick = this.#quickOf(helper);
-    if (quick === null || (this.hooks && HOOKED.has(helper.helper))) return STATUS.HELPER;
+    if (quick === null || ((this.hooks || this.#events) && HOOKED.has(helper.helper))) return STATUS.HELPER;
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
     if (helper.helper === 'int') this.#pointRip(record, helper.length); // it pushes the next RIP
@@ -612,7 +656,7 @@ export class Cpu implements SystemCore {
   #askFault(record: number): number {
     const view = this.#view;
     const vector = view.getInt32(STATE.FAULT_VECTOR, true);
-    if (this.#stepping || this.hooks || vector === AGAIN || this.#faults.inRow > 1) return STATUS.FAULT;
+    if (this.#stepping || this.hooks || this.#events || vector === AGAIN || this.#faults.inRow > 1) return STATUS.FAULT;
     const error = view.getInt32(STATE.FAULT_ERROR, true);
     const mode = view.getInt32(STATE.MODE, true);
     const cpl = view.getInt32(STATE.CPL, true);
@@ -644,22 +688,30 @@ export class Cpu implements SystemCore {
     const low = view.getInt32(STATE.RIP, true);
     const high = view.getInt32(STATE.RIP + 4, true);
     if (this.hooks) {
-      const cr2 = isPageFault ? view.getBigUint64(STATE.FAULT_CR2, true) : undefined;
+      const cr2 = isPageFault ? this.#faultCr2() : undefined;
       const exit = this.#hooked(this.hooks, new GuestFault(vector, error < 0 ? undefined : error, cr2));
       if (exit !== 'native') return exit;
-    } else if (this.#faults.note(vector, error, low, high, this.#done)) return { kind: 'fault-loop' };
+    } else {
+      this.#events?.exception(vector, error < 0 ? undefined : error, isPageFault ? this.#faultCr2() : undefined);
+      if (this.#faults.note(vector, error, low, high, this.#done)) return { kind: 'fault-loop' };
+    }
     if (isPageFault) {
       view.setInt32(STATE.CR2, view.getInt32(STATE.FAULT_CR2, true), true);
       view.setInt32(STATE.CR2 + 4, view.getInt32(STATE.FAULT_CR2 + 4, true), true);
     }
     if (!this.#stepping && this.#gates.deliver(vector, error, low, high, false, true)) return undefined;
-    const cr2 = isPageFault ? view.getBigUint64(STATE.FAULT_CR2, true) : undefined;
+    const cr2 = isPageFault ? this.#faultCr2() : undefined;
     return this.#enterGate(vector, error < 0 ? undefined : error, cr2);
+  }
+
+  #faultCr2(): bigint {
+    return this.#view.getBigUint64(STATE.FAULT_CR2, true);
   }
 
   /** Asks the hypervisor about an exception, and books it when it is more than an instruction to emulate. */
   #hooked(hooks: TrapHooks, { vector, errorCode, cr2 }: GuestFault, dr6?: number): CpuExit | 'native' {
     const { rip } = this.state;
+    this.#events?.exception(vector, errorCode, cr2);
     const answer = hooks.exception({ vector, errorCode, cr2, dr6 });
     if (answer === 'completed') {
       this.#done++;
@@ -676,6 +728,7 @@ export class Cpu implements SystemCore {
       const exit = this.#hooked(this.hooks, { vector, errorCode, cr2 }, dr6);
       return exit === 'native' ? this.#enterGate(vector, errorCode, cr2, dr6) : exit;
     }
+    this.#events?.exception(vector, errorCode, cr2);
     if (cr2 !== undefined) this.#view.setBigUint64(STATE.FAULT_CR2, cr2, true);
     const view = this.#view;
     const low = view.getInt32(STATE.RIP, true);
@@ -716,12 +769,17 @@ export class Cpu implements SystemCore {
   #helper(recordAddress: number): CpuExit | undefined {
     const { state } = this;
     const record = this.#blocks.helper(this.#view.getInt32(recordAddress + REC.EXTRA, true));
-    this.#entered = false;
+    this.#throughGate = false;
     const insn = this.#insn;
     this.#pointRip(recordAddress, record.length);
     const next = state.rip;
     this.#pointRip(recordAddress, 0);
     insn.use(record, state.rip, next);
+    const traced = this.#events !== undefined && TRACED.has(record.helper);
+    if (traced) this.#events?.before(insn);
+    if (this.#events && GATES.has(record.helper) && (record.helper !== 'into' || (state.rflags & RFLAGS.OF) !== 0)) {
+      this.#events.softwareInterrupt(SOFTWARE_VECTORS[record.helper] ?? record.vector, state.rip);
+    }
     try {
       let jumped: unknown;
       if (this.hooks && HOOKED.has(record.helper)) {
@@ -741,8 +799,9 @@ export class Cpu implements SystemCore {
         const helper = HELPERS[record.helper];
         if (helper === undefined) throw new Error(`broken belief: a helper named ${record.helper} exists`);
         jumped = helper(this, insn);
-        this.#entered = jumped === true && GATES.has(record.helper);
+        this.#throughGate = jumped === true && GATES.has(record.helper);
       }
+      if (traced) this.#events?.after(record.helper, insn);
       if (jumped !== true) state.rip = next;
     } catch (e) {
       return this.#caught(e);
@@ -752,7 +811,7 @@ export class Cpu implements SystemCore {
     if (record.helper === 'syscall' || record.helper === 'sysret') {
       // They are stepped by the TF that they leave behind: a kernel that masks it is not stepped into, and a return to
       // a stepped program traps at once, as if the program's SYSCALL had just completed.
-      this.#entered = true;
+      this.#throughGate = true;
       if ((state.rflags & RFLAGS.TF) !== 0) return this.#deliver(new GuestFault(VECTOR.DB), 0x4000);
     }
     return EVENT_HELPERS.has(record.helper) ? { kind: 'event' } : undefined;

@@ -44,6 +44,7 @@ export const SPECIAL = {
   SEGMENT: 3, // LINEAR := ((base + index + displacement) & IMMEDIATE) + the base at A, unchecked
   BITS: 4, // LINEAR := the address plus the bytes that the bit offset at B goes beyond the operand
   CHECKED: 5, // LINEAR by TypeScript, with limit and type checks
+  ENTRY: 6, // a traced function begins here; EXTRA is its counter's address
 } as const;
 
 /** Why `run` returned. */

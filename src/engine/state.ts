@@ -108,6 +108,9 @@ export const BLOCK_TABLE = 0x4_0000;
 export const BLOCK_TABLE_ENTRIES = 0x1_0000;
 /** Decoded blocks, allocated upwards and dropped together when full. */
 export const BLOCKS = BLOCK_TABLE + BLOCK_TABLE_ENTRIES * 16;
-export const BLOCKS_END = 0x280_0000;
+export const BLOCKS_END = 0x270_0000;
+/** How often each traced function was entered: an i32 for each slot. */
+export const COUNTERS = BLOCKS_END;
+export const COUNTER_SLOTS = 0x4_0000;
 /** Guest physical address 0 as an offset into the memory. */
 export const RAM = 0x280_0000;

@@ -13,6 +13,7 @@ import { Cpu } from '../engine/cpu.ts';
 import { walkTrace } from '../engine/walk-trace.ts';
 import type { GuestRam } from '../memory/guest-ram.ts';
 import type { Personality } from '../personality/personality.ts';
+import type { TraceRecorder } from '../trace/recorder.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { type Board, createBoard } from './board.ts';
@@ -58,6 +59,8 @@ export type MachineOptions = {
   cpuQuantum?: number;
   /** One instruction at a time, always; nothing depends on it, too. */
   plain?: boolean;
+  /** Records what runs, from the first instruction on; the guest cannot tell. */
+  tracer?: TraceRecorder;
 };
 
 export type RunOptions = {
@@ -132,6 +135,7 @@ export class Machine {
     host.board = machine.board;
     if (host instanceof PersonalityHost) machine.#stepBehind(host);
     else host.settled = () => machine.#loop.settled();
+    cpu.tracer = options.tracer;
     return machine;
   }
 

@@ -27,6 +27,8 @@ export type CoreFunctions = {
   /** Imports: an instruction that is TypeScript's, and the delivery of a fault. */
   helper: number;
   fault: number;
+  /** Imports: the first entry of a traced function. */
+  entered: number;
   /** Imports: a port access; whether an interrupt waits. */
   port: number;
   pending: number;

@@ -21,6 +21,7 @@ import {
   extend,
   field8,
   field16,
+  field32,
   get,
   i32,
   i64,
@@ -117,6 +118,7 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     segment: module.importFunction('cpu', 'segment', [I32], [I32]),
     helper: module.importFunction('cpu', 'helper', [I32], [I32]),
     fault: module.importFunction('cpu', 'fault', [I32], [I32]),
+    entered: module.importFunction('cpu', 'entered', [I32], []),
     port: module.importFunction('cpu', 'port', [I32, I32, I32], [I32]),
     pending: module.importFunction('cpu', 'pending', [], [I32]),
   };
@@ -129,6 +131,7 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     segment: imports.segment,
     helper: imports.helper,
     fault: imports.fault,
+    entered: imports.entered,
     port: imports.port,
     pending: imports.pending,
     flags: module.declare([], [I32]),
@@ -357,6 +360,16 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
       );
       const sum = binary(OP.i64_add, I64, recordAddress(), bytes);
       setState64(code, STATE.LINEAR, binary(OP.i64_and, I64, sum, state64(STATE.ADDRESS_MASK)));
+      goNext();
+    } else if (i === SPECIAL.ENTRY) {
+      const counter = code.let(field32(REC.EXTRA));
+      const count = code.let(binary(OP.i32_add, I32, load(OP.i32_load, I32, counter), i32(1)));
+      code.store(OP.i32_store, counter, count);
+      code.if(binary(OP.i32_eq, I32, count, i32(1)), () => {
+        noteCurrent(code);
+        storeLeft();
+        code.emit(call(I32, fn.entered, record)); // it returns nothing
+      });
       goNext();
     } else if (i === SPECIAL.CHECKED) {
       noteCurrent(code);

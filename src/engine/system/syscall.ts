@@ -5,7 +5,7 @@
  * SYSENTER does not exist in long mode. Segments get fixed contents; the selectors come from the MSRs unchecked.
  * Follows: AMD64 Manual Vol. 3, SYSCALL, SYSRET, SYSENTER, SYSEXIT; Vol. 2, 6.1.
  * May not: look at a descriptor table, or decide whether CPUID shows these (the decoder's feature test does).
- * Next: engine/mode.ts. */
+ * Next: trace/run-record.ts. */
 import { EFER, RFLAGS, VECTOR } from '../../x86/constants.ts';
 import { isNull } from '../../x86/descriptor.ts';
 import { flatCode32, flatCode64, flatData } from '../../x86/vcpu-state.ts';

@@ -1,0 +1,78 @@
+/** FunctionMap: which code addresses begin a function, page by page, as the engine asks when it decodes.
+ *
+ * A kernel's symbols are virtual addresses. Its first instructions run elsewhere: at physical ones, before its page tables
+ * are on. Where the loader has placed the kernel (or the guest has unpacked it), an address outside the table is looked
+ * for through the kernel's segments; because something else may lie there earlier, the code found must begin as the
+ * function does.
+ * May not: read guest memory by itself; whoever made it brings that along.   Next: engine/mode.ts. */
+
+export type TracedFunction = {
+  name: string;
+  /** Virtual address of its first instruction. */
+  address: bigint;
+  /** Its first bytes, as far as they are known: how code at a physical address is told from something else. */
+  code?: Uint8Array;
+};
+
+/** Where a part of the kernel lies: [paddr, paddr + size) holds what is linked at vaddr. */
+export type PhysicalRange = { vaddr: bigint; paddr: bigint; size: bigint };
+
+const PAGE = 4096n;
+
+export class FunctionMap {
+  /** By address. A function's place in it is its slot. */
+  readonly functions: readonly TracedFunction[];
+  readonly #addresses: BigUint64Array;
+  readonly #physical: readonly PhysicalRange[];
+
+  /** `functions` by rising address, each address once. */
+  constructor(functions: readonly TracedFunction[], physical: readonly PhysicalRange[] = []) {
+    this.functions = functions;
+    this.#addresses = BigUint64Array.from(functions, ({ address }) => address);
+    this.#physical = physical.filter(({ vaddr, paddr, size }) => vaddr !== paddr && size > 0n);
+  }
+
+  /** Functions that begin in a linear page: offset in the page → slot. `codeAt` reads bytes of that page. */
+  startsIn(page: bigint, codeAt: (offset: number, length: number) => Uint8Array): Map<number, number> | undefined {
+    const starts = new Map<number, number>();
+    this.#collect(page, starts);
+    if (starts.size > 0) return starts;
+    for (const { vaddr, paddr, size } of this.#physical) {
+      if (page + PAGE <= paddr || page >= paddr + size) continue;
+      const found = new Map<number, number>();
+      this.#collect(page - paddr + vaddr, found, vaddr, vaddr + size);
+      for (const [offset, slot] of found) {
+        const { code } = this.functions[slot];
+        if (code !== undefined && isSame(codeAt(offset, code.length), code)) starts.set(offset, slot);
+      }
+    }
+    return starts.size > 0 ? starts : undefined;
+  }
+
+  #collect(from: bigint, starts: Map<number, number>, low = 0n, high = 1n << 64n): void {
+    for (let slot = this.#firstAt(from); slot < this.#addresses.length; slot++) {
+      const address = this.#addresses[slot];
+      if (address >= from + PAGE || address >= high) return;
+      if (address >= low) starts.set(Number(address - from), slot);
+    }
+  }
+
+  /** The first slot whose address is not below this one. */
+  #firstAt(address: bigint): number {
+    let low = 0;
+    let high = this.#addresses.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#addresses[middle] < address) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** As far as both go: a function at a page's end may have less there. */
+function isSame(found: Uint8Array, code: Uint8Array): boolean {
+  const length = Math.min(found.length, code.length);
+  for (let i = 0; i < length; i++) if (found[i] !== code[i]) return false;
+  return length > 0;
+}
