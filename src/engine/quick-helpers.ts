@@ -2,7 +2,7 @@
  *
  * INVLPG of a plain address, RDTSC, and INT n and IRET between levels. Anything unusual is left to engine/system, whose
  * result is the same to the bit. What needs no table of ours is done by the core (engine/emit/quick.ts).
- * May not: fault. What would fault is not quick.   Next: engine/return-address.ts. */
+ * May not: fault. What would fault is not quick.   Next: engine/peek.ts. */
 import { CR4 } from '../x86/constants.ts';
 import type { HelperRecord } from './blocks.ts';
 import type { Mmu } from './mmu.ts';

@@ -5,19 +5,18 @@
  * cached translation.
  * May not: fault.   Next: engine/event-tracer.ts. */
 import type { CpuState } from './cpu-state.ts';
-import { RAM } from './state.ts';
-import { walkTrace } from './walk-trace.ts';
+import { peekLinear } from './peek.ts';
 
 const RSP = 4;
 
 export function returnAddress(state: CpuState, ramSize: number): bigint | undefined {
   const size = state.is64 ? 8 : 4;
   const top = state.gpr(RSP, size);
-  const bytes = peek(state, ramSize, top, size);
+  const bytes = peekLinear(state, ramSize, top, size);
   if (bytes === undefined) return undefined;
   let address = 0n;
   for (let i = size - 1; i >= 0; i--) address = (address << 8n) | BigInt(bytes[i]);
-  const code = peek(state, ramSize, address - 7n, 7);
+  const code = peekLinear(state, ramSize, address - 7n, 7);
   return code !== undefined && endsInCall(code) ? address : undefined;
 }
 
@@ -39,23 +38,4 @@ function modrmLength(modrm: number, sib: number): number {
   const withSib = rm === 4 ? 2 : 1;
   if (mode === 0) return withSib + (rm === 5 || (rm === 4 && (sib & 7) === 5) ? 4 : 0);
   return withSib + (mode === 1 ? 1 : 4);
-}
-
-/** Bytes by linear address, byte for byte, for they may lie in two pages; undefined where a page is missing. */
-function peek(state: CpuState, ramSize: number, address: bigint, length: number): Uint8Array | undefined {
-  const width = state.is64 ? 64 : 32;
-  const out = new Uint8Array(length);
-  let page = -1n;
-  let frame = 0;
-  for (let i = 0; i < length; i++) {
-    const linear = BigInt.asUintN(width, address + BigInt(i));
-    if (linear >> 12n !== page) {
-      page = linear >> 12n;
-      const gpa = walkTrace(state, ramSize, page << 12n).gpa;
-      if (gpa === undefined || gpa >= ramSize) return undefined;
-      frame = gpa;
-    }
-    out[i] = state.bytes[RAM + frame + Number(linear & 0xfffn)];
-  }
-  return out;
 }

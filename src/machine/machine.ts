@@ -10,9 +10,10 @@ import { alignUp, hex } from '../base/numbers.ts';
 import { type BootPlan, machineSize, placePlan, planMemory } from '../boot/plan.ts';
 import { DEFAULT_RTC_SECONDS } from '../devices/cmos-rtc.ts';
 import { Cpu } from '../engine/cpu.ts';
+import { peekLinear } from '../engine/peek.ts';
 import { walkTrace } from '../engine/walk-trace.ts';
 import type { GuestRam } from '../memory/guest-ram.ts';
-import type { Personality } from '../personality/personality.ts';
+import type { Personality, RegisteredTrap, ToldEvent } from '../personality/personality.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
@@ -64,8 +65,8 @@ export type MachineOptions = {
 };
 
 export type RunOptions = {
-  /** A symbol or an address; the run stops before the instruction there. */
-  until?: string | bigint;
+  /** A symbol or an address, or several; the run stops before the instruction there. */
+  until?: string | bigint | readonly (string | bigint)[];
   /** How many instructions this call may run. */
   maxInstructions?: number;
   /** Host seconds. */
@@ -133,9 +134,9 @@ export class Machine {
     });
     const machine = new Machine(plan, cpu, options);
     host.board = machine.board;
+    cpu.tracer = options.tracer;
     if (host instanceof PersonalityHost) machine.#stepBehind(host);
     else host.settled = () => machine.#loop.settled();
-    cpu.tracer = options.tracer;
     return machine;
   }
 
@@ -147,11 +148,25 @@ export class Machine {
       console: (byte) => this.console.push(byte),
       end: (end) => this.#signal(end),
       rtcSeconds: this.#rtcSeconds,
+      told: this.#toldOf(),
     });
     host.personality = personality;
     this.#cpu.hooks = personality;
     this.#loop.personality = personality;
     this.#personality = personality;
+  }
+
+  /** Where a personality tells what it does, when events are traced. */
+  #toldOf(): ((event: ToldEvent) => void) | undefined {
+    const cpu = this.#cpu;
+    const { tracer } = cpu;
+    if (!tracer?.wantsEvents) return undefined;
+    return ({ kind, number, name, values }) => {
+      const { instructions } = cpu;
+      const { rip } = cpu.state;
+      if (name === undefined) tracer.event(kind, instructions, rip, number, ...values);
+      else tracer.named(kind, instructions, rip, number, name, values);
+    };
   }
 
   private constructor(plan: BootPlan, cpu: Cpu, options: MachineOptions) {
@@ -292,6 +307,27 @@ export class Machine {
     };
   }
 
+  /** Bytes by linear address, as the guest's page tables map them now, without touching anything; undefined where a page
+   * is missing. */
+  peek(address: bigint, length: number): Uint8Array | undefined {
+    return peekLinear(this.#cpu.state, this.#cpu.ramSize, address, length);
+  }
+
+  /** Bytes of the engine's physical memory (under Xen PV the machine's, not the guest's frames). */
+  physical(at: number, length: number): Uint8Array {
+    const size = this.#cpu.ramSize;
+    return new Uint8Array(
+      this.#cpu.buffer,
+      this.#cpu.ramOffset + Math.min(at, size),
+      Math.max(0, Math.min(length, size - at)),
+    );
+  }
+
+  /** Traps that the guest has registered with what stands behind it, by vector; undefined on bare metal. */
+  registeredTraps(): ReadonlyMap<number, RegisteredTrap> | undefined {
+    return this.#personality?.traps?.();
+  }
+
   get symbols(): SymbolTable | undefined {
     if (typeof this.#symbolSource === 'function') this.#symbolSource = this.#symbolSource();
     return this.#symbolSource;
@@ -308,28 +344,31 @@ export class Machine {
     checkLimit('maxInstructions', maxInstructions);
     checkLimit('timeoutSeconds', timeoutSeconds);
     const start = this.#cpu.instructions;
-    const place = until === undefined ? undefined : this.#place(until);
+    const wanted = until === undefined ? [] : typeof until === 'object' ? until : [until];
+    const places = wanted.map((place) => this.#place(place));
     const run: Run = {
       limit: start + (maxInstructions ?? Number.POSITIVE_INFINITY),
       maxInstructions: maxInstructions ?? Number.POSITIVE_INFINITY,
       deadline: timeoutSeconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutSeconds * 1000,
       timeoutSeconds: timeoutSeconds ?? Number.POSITIVE_INFINITY,
-      place,
+      places,
       result: this.#ended,
     };
-    if (run.result !== undefined || place === undefined) {
+    if (run.result !== undefined || places.length === 0) {
       this.#cpu.setBreakpoints([]);
       return run;
     }
-    if (this.#cpu.vcpuState().rip === place.address) {
+    const { rip } = this.#cpu.state;
+    const here = places.find(({ address }) => address === rip);
+    if (here) {
       if (this.#stoppedAt !== start) {
         this.#stoppedAt = start;
-        run.result = this.#end({ kind: 'until', place: place.name }, run);
+        run.result = this.#end({ kind: 'until', place: here.name }, run);
         return run;
       }
       this.#cpu.setBreakpoints([]); // go on from where the last call stopped
       run.passing = true;
-    } else this.#cpu.setBreakpoints([place.address]);
+    } else this.#cpu.setBreakpoints(places.map(({ address }) => address));
     return run;
   }
 
@@ -341,7 +380,7 @@ export class Machine {
     const stop = this.#loop.slice(limit, () => performance.now() >= until);
     if (run.passing && stop.kind === 'limit' && this.#cpu.instructions < run.limit) {
       run.passing = false;
-      this.#cpu.setBreakpoints(run.place ? [run.place.address] : []);
+      this.#cpu.setBreakpoints(run.places.map(({ address }) => address));
       return { kind: 'slice' };
     }
     const result = this.#resultOf(stop, run);
@@ -361,7 +400,7 @@ export class Machine {
         return this.#end({ kind: 'instruction-limit', instructions: run.maxInstructions }, run);
       case 'until':
         this.#stoppedAt = this.#cpu.instructions;
-        return this.#end({ kind: 'until', place: run.place?.name ?? hex(stop.at) }, run);
+        return this.#end({ kind: 'until', place: placeAt(run, stop.at) }, run);
       case 'slice':
       case 'idle':
         return undefined;
@@ -377,7 +416,7 @@ export class Machine {
     const reason = this.#verdict.ended ?? this.#verdict.end(signal);
     const missed = [
       ...(this.#expect && !this.#expectSeen ? [`without showing ${this.#expect}`] : []),
-      ...(run.place ? [`without reaching ${run.place.name}`] : []),
+      ...(run.places.length > 0 ? [`without reaching ${run.places.map(({ name }) => name).join(' or ')}`] : []),
     ];
     const fails = reason.code === 0 && missed.length > 0;
     this.#ended = fails ? { ...reason, code: 1, detail: `${reason.detail}, ${missed.join(' and ')}` } : reason;
@@ -434,11 +473,13 @@ type Run = {
   /** performance.now() at which the time is out. */
   deadline: number;
   timeoutSeconds: number;
-  place: { address: bigint; name: string } | undefined;
+  places: readonly { address: bigint; name: string }[];
   /** One instruction is run without the breakpoint it stands on. */
   passing?: boolean;
   result: ExitReason | undefined;
 };
+
+const placeAt = ({ places }: Run, at: bigint): string => places.find(({ address }) => address === at)?.name ?? hex(at);
 
 /** Whatever else somebody aborts a run with is as good as Ctrl-C. */
 const signalName = (reason: unknown): 'SIGINT' | 'SIGTERM' => (reason === 'SIGTERM' ? 'SIGTERM' : 'SIGINT');

@@ -40,7 +40,7 @@ export class PersonalityHost implements CpuHost {
 
 export function createPersonality(plan: BootPlan, world: PersonalityWorld): Personality {
   const { frames, xen } = plan;
-  if (plan.personality === 'lguest') return createLguest(world);
+  if (plan.personality === 'lguest') return createLguest(world, plan);
   if (plan.personality === 'xen-pv' && frames && xen) return createXenPv(world, { frames, ...xen });
   throw new BootError({
     what: `the ${plan.personality} personality is not built in this version of zeropage`,

@@ -51,9 +51,33 @@ export interface Personality {
   physicalWrite?(at: number, size: 1 | 2 | 4, value: number): void;
   /** What somebody types at the guest's console; absent where the guest has no way to read. */
   receive?(bytes: Uint8Array): void;
+  /** Handlers that the guest has registered, by vector: what a trace shows instead of an IDT. */
+  traps?(): ReadonlyMap<number, RegisteredTrap>;
   /** Names of what the guest asked for and is not built, each once: for the report. */
   readonly missing: readonly string[];
 }
+
+/** A handler as the guest has registered it. */
+export type RegisteredTrap = { address: bigint; dpl: number; kind: string };
+
+/** Something that the guest asked of its hypervisor, or that was carried out for it: for traces. */
+export type ToldEvent = {
+  kind:
+    | 'hypercall'
+    | 'cr-write'
+    | 'dr-write'
+    | 'msr-read'
+    | 'msr-write'
+    | 'cpuid'
+    | 'port-in'
+    | 'port-out'
+    | 'interrupt';
+  /** The hypercall, register, MSR, leaf, port or vector. */
+  number: number;
+  /** A hypercall's name. */
+  name?: string;
+  values: readonly bigint[];
+};
 
 /** How a personality ends a run; the machine stops before the guest's next instruction. */
 export type GuestEnd =
@@ -68,6 +92,8 @@ export type PersonalityWorld = {
   /** One byte for the console. */
   console: (byte: number) => void;
   end: (end: GuestEnd) => void;
+  /** Absent when nobody traces. state.rip is still the instruction's own. */
+  told?: (event: ToldEvent) => void;
   /** Seconds since 1970 at virtual time 0. */
   rtcSeconds: number;
 };

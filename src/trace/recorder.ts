@@ -26,6 +26,8 @@ export type TraceEvent = {
   /** What was written or answered: CR, MSR and port values; base and limit; subleaf and EAX, EBX, ECX, EDX; error code and
    * CR2; a hypercall's arguments. */
   values: readonly bigint[];
+  /** A hypercall's name. */
+  name?: string;
 };
 
 /** Numbers of table-load events. */
@@ -71,5 +73,11 @@ export class TraceRecorder {
       return;
     }
     this.events.push({ kind, at, rip, number, values });
+  }
+
+  /** An event that comes with a name. */
+  named(kind: EventKind, at: number, rip: bigint, number: number, name: string, values: readonly bigint[]): void {
+    if (this.events.length >= MOST_EVENTS) this.eventsDropped++;
+    else this.events.push({ kind, at, rip, number, values, name });
   }
 }
