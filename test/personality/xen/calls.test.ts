@@ -44,7 +44,7 @@ describe('a hypercall', () => {
     ['unmapped', BAD],
     ['in Xen’s area', 0xffff_8200_0000_e000n],
     ['not canonical', 1n << 47n],
-    ['null', 0n],
+    ['unmapped in the lower half', 0x10_0000n],
   ])('with a pointer that is %s is -EFAULT', (_, pointer) => {
     const guest = new PvGuest();
     expect(guest.call(17, 3, pointer)).toBe(-14n);

@@ -20,6 +20,8 @@ export const STACK_TOP = va(PFN.stack + 1);
 /** For what a test's handler is; far from its code. */
 export const HANDLER = CODE + 0x800n;
 export const USER_CODE = CODE + 0xc00n;
+/** Where 32-bit programs see it. */
+export const USER_CODE32 = USER_CODE - VIRT_BASE;
 export const PORTS = { store: 1, console: 2 } as const;
 export const RTC_SECONDS = 0x1_2345_6789;
 
@@ -108,6 +110,9 @@ export class PvGuest {
     set(TABLES.l4, 511, TABLES.l3, 0x067);
     set(TABLES.userL4, 511, TABLES.l3, 0x067);
     set(TABLES.l3, 510, TABLES.l2, 0x067);
+    // The same once more from address 0 on, for programs of 32 bits.
+    for (const root of [TABLES.l4, TABLES.userL4]) set(root, 0, TABLES.l3, 0x067);
+    set(TABLES.l3, 0, TABLES.l2, 0x067);
     set(TABLES.l2, 0, TABLES.l1, 0x067);
     const isTable = (frame: number) => frame >= TABLES.l4 && frame <= TABLES.userL4;
     for (let frame = 0; frame < PAGES; frame++) set(TABLES.l1, frame, frame, isTable(frame) ? 0x021 : 0x023);
@@ -256,16 +261,17 @@ export class PvGuest {
   }
 
   /** Leaves the kernel for USER_CODE by iret, with a root of its own. */
-  enterUser(code: readonly number[], rflags = 0x202n): this {
+  enterUser(code: readonly number[], rflags = 0x202n, bits: 32 | 64 = 64): this {
     this.write(USER_CODE, code);
     this.write64(DATA + 0xf00n, 15, BigInt(this.maddr(TABLES.userL4)) >> 12n, 0);
     if (this.call(26, DATA + 0xf00n, 1, 0, 0x7ff0) !== 0n) throw new Error('no user root');
     if (this.call(3, XEN_SELECTOR.SS, va(PFN.kernelStack + 1)) !== 0n) throw new Error('no kernel stack');
     const rsp = STACK_TOP - 0x200n;
-    this.write64(rsp, 0x11, 0x22, 0x33, 0, USER_CODE, XEN_SELECTOR.CS, rflags, STACK_TOP - 0x400n, XEN_SELECTOR.SS);
+    const [rip, cs] = bits === 64 ? [USER_CODE, XEN_SELECTOR.CS] : [USER_CODE32, XEN_SELECTOR.USER_CS32];
+    this.write64(rsp, 0x11, 0x22, 0x33, 0, rip, cs, rflags, STACK_TOP - 0x400n, XEN_SELECTOR.SS);
     this.setReg('rsp', rsp);
     this.call(23);
-    if (this.rip !== USER_CODE) throw new Error('iret did not arrive');
+    if (this.rip !== rip) throw new Error('iret did not arrive');
     return this;
   }
 }

@@ -1,6 +1,20 @@
 /** Bounce frames, as Xen 4.17 was seen to make them. */
 import { describe, expect, it } from 'vitest';
-import { CODE, DATA, HANDLER, HLT, mov, NOP, PFN, PvGuest, STACK_TOP, SYSCALL, USER_CODE, va } from './pv-guest.ts';
+import {
+  CODE,
+  DATA,
+  HANDLER,
+  HLT,
+  mov,
+  NOP,
+  PFN,
+  PvGuest,
+  STACK_TOP,
+  SYSCALL,
+  USER_CODE,
+  USER_CODE32,
+  va,
+} from './pv-guest.ts';
 
 const UD2 = [0x0f, 0x0b];
 const UPCALL_PENDING = 0;
@@ -231,6 +245,38 @@ describe('SYSCALL in a program', () => {
     guest.write(HANDLER, NOP);
     guest.enterUser(SYSCALL).run(1);
     expect(guest.words(va(PFN.kernelStack + 1) - 56n, 3)[2]).toBe(USER_CODE);
+  });
+});
+
+describe('a 32-bit program', () => {
+  const top = va(PFN.kernelStack + 1);
+
+  it('makes its system calls by the callback for it', () => {
+    const guest = new PvGuest();
+    guest.setCallback(2, HANDLER + 16n);
+    guest.setCallback(7, HANDLER, 1);
+    guest.write(HANDLER, NOP);
+    guest.enterUser(SYSCALL, 0x202n, 32).run(2);
+    expect(guest.rip).toBe(HANDLER + 1n);
+    expect(guest.words(top - 56n, 4)).toEqual([USER_CODE32 + 2n, 0x202n, USER_CODE32 + 2n, 0xe023n]);
+    expect([guest.cpu.state.is64, guest.sharedInfo.get8(UPCALL_MASK)]).toEqual([true, 1]);
+  });
+
+  it('is #UD without one, and goes back where the kernel’s iret says', () => {
+    const guest = new PvGuest();
+    guest.setTraps({ vector: 6 });
+    guest.setCallback(2, HANDLER + 16n);
+    guest.write(HANDLER, NOP);
+    guest.enterUser(SYSCALL, 0x202n, 32).run(1);
+    expect(guest.words(top - 56n, 4).slice(2)).toEqual([USER_CODE32, 0xe023n]);
+  });
+
+  it('uses ports as the kernel allows, by its own segments', () => {
+    const guest = new PvGuest();
+    guest.write32(DATA, 3);
+    guest.call(33, 6, DATA);
+    guest.enterUser([0xe4, 0x71, 0xfa], 0x202n, 32).run(2);
+    expect([guest.reg('rax') & 0xffn, guest.rip]).toEqual([0xffn, USER_CODE32 + 3n]);
   });
 });
 
