@@ -36,8 +36,9 @@ const TSC_KHZ = 1_000_000;
 /** Numbers of EAX, EBX, ECX, EDX and ESI. */
 const CALL_REGISTERS = [0, 3, 1, 2, 6] as const;
 
-export function createLguest(world: PersonalityWorld): Lguest {
-  return new Lguest(world);
+/** `memorySize`: the guest's RAM in bytes; the engine's may be some KiB longer. */
+export function createLguest(world: PersonalityWorld, { memorySize }: { memorySize: number }): Lguest {
+  return new Lguest(world, memorySize);
 }
 
 export class Lguest implements Personality {
@@ -52,10 +53,10 @@ export class Lguest implements Personality {
   #nextSlot = 0;
   #ended = false;
 
-  constructor(world: PersonalityWorld) {
+  constructor(world: PersonalityWorld, memorySize: number) {
     const { cpu } = world;
     this.#world = world;
-    this.#memory = new GuestMemory(cpu.buffer, cpu.ramOffset, cpu.ramSize);
+    this.#memory = new GuestMemory(cpu.buffer, cpu.ramOffset, memorySize);
     this.#memory.setWriteObserver((at, length) => cpu.physicalWritten(at, length));
     this.#interrupts = new VirtualInterrupts(cpu, this.#gdt, this.#idt, this.#stack, world.rtcSeconds);
   }
@@ -110,8 +111,8 @@ export class Lguest implements Personality {
   }
 
   interrupt(): void {
-    this.#serve('entered', () => {
-      this.#interrupts.take();
+    this.#guard('entered', () => {
+      this.#interrupts.take(); // and no second look: what it could not deliver has to wait for another visit
       return 'entered';
     });
   }
@@ -146,16 +147,23 @@ export class Lguest implements Personality {
     this.#end({ kind: 'killed', why: `lguest: the guest ${verb} physical ${hex(at)}, and ${memory}` });
   }
 
-  /** One visit to the host: the rules that hold at each, the work, then a look at what the guest waits for. */
+  /** One visit to the host: the work, then a look at what the guest waits for. */
   #serve(whenEnded: TrapAnswer, work: () => TrapAnswer): TrapAnswer {
+    return this.#guard(whenEnded, () => {
+      const answer = work();
+      this.#interrupts.look();
+      return answer;
+    });
+  }
+
+  /** The rules that hold at each visit, and the end of a guest that breaks one. */
+  #guard(whenEnded: TrapAnswer, work: () => TrapAnswer): TrapAnswer {
     if (this.#ended) return whenEnded;
     try {
       const { cpu } = this.#world;
       if (cpu.state.cpl === 0) kill('it has reached ring 0');
       keepHostMapped({ cpu, memory: this.#memory });
-      const answer = work();
-      this.#interrupts.look();
-      return answer;
+      return work();
     } catch (reason) {
       if (!(reason instanceof Killed)) throw reason;
       this.#end({ kind: 'killed', why: `lguest killed the guest: ${reason.why}` });

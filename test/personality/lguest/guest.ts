@@ -1,7 +1,7 @@
 /** Hand-written guests for lguest: a few instructions in ring 1, put together here, run through the whole machine.
  *
  * Each runs twice, once in blocks and once one instruction at a time, and both must come to the same end to the bit.
- * 2 MiB and a page of memory: code at 1 MiB, the shared page, a place for strings, a stack, and identity page tables.
+ * 2 MiB and 64 KiB of memory: code at 1 MiB, the shared page, a place for strings, a stack, and identity page tables.
  * Next: test/personality/lguest/calls.test.ts. */
 import { expect } from 'vitest';
 import { planBoot } from '../../../src/boot/index.ts';
@@ -11,7 +11,7 @@ import { Machine } from '../../../src/machine/machine.ts';
 import type { VcpuState } from '../../../src/x86/vcpu-state.ts';
 import { elf } from '../../boot/files.ts';
 
-export const MEMORY = 0x20_1000;
+export const MEMORY = 0x21_0000;
 export const CODE = 0x10_0000;
 export const HANDLER = 0x10_8000;
 export const USER = 0x10_c000;
@@ -46,9 +46,10 @@ export const UD2 = [0x0f, 0x0b];
 export const HLT_LOOP = [0xeb, 0xfe]; // jmp $
 /** The regular end: SHUTDOWN with Linux's own words. */
 export const powerOff = (): number[] => call(2, TEXT, 1);
-/** `count` dwords from the stack to NOTES, without disturbing it; then the end. */
+/** `count` dwords from the stack to NOTES, without disturbing it; then the end. DS and ES may be a user program's. */
 export const noteFrame = (count: number): number[] => [
-  ...mov(R.edi, NOTES), ...[0x89, 0xe6], ...mov(R.ecx, count), 0xfc, 0xf3, 0xa5, ...powerOff(), // mov esi, esp; cld; rep movsd
+  0x8c, 0xd0, 0x8e, 0xd8, 0x8e, 0xc0, // mov eax, ss; mov ds, eax; mov es, eax
+  ...mov(R.edi, NOTES), 0x89, 0xe6, ...mov(R.ecx, count), 0xfc, 0xf3, 0xa5, ...powerOff(), // mov esi, esp; cld; rep movsd
 ]; // biome-ignore format: one line
 
 export type GuestSpec = {
