@@ -1,5 +1,6 @@
 /** Symbols for a run: from the kernel itself, or from a file with --symbols.
  *
+ * A kernel that was not stripped has an ELF symbol table; any other carries kallsyms, which is nearly as good.
  * A kernel's symbols are virtual addresses, but its first instructions run at physical ones, before its page tables are
  * on. Where the loader placed the kernel itself, an address that is nowhere in the table is looked for a second time as a
  * physical one, through the segments.
@@ -11,18 +12,22 @@ import type { BzImage, ElfImage, ElfSegment } from '../image/kernel-image.ts';
 import { isElf } from '../image/kernel-image.ts';
 import { parseKernel } from '../image/parse.ts';
 import { unpackKernel } from '../image/unpack-kernel.ts';
-import type { SymbolTable } from '../machine/machine.ts';
+import { findKallsyms } from '../symbols/kallsyms.ts';
+import type { SymbolSource } from '../symbols/symbol-list.ts';
 import { type KernelSymbol, readSymtab, Symtab } from '../symbols/symtab.ts';
 import { nodeUnpackers } from './host.ts';
 
 /** The symbols of the kernel that a plan boots; undefined when it has none. A bzImage is unpacked for it if need be. */
-export function kernelSymbols({ image, unpackedKernel }: BootPlan): SymbolTable | undefined {
+export function kernelSymbols({ image, unpackedKernel }: BootPlan): SymbolSource | undefined {
   const loaded = unpackedKernel ?? (isElf(image) ? image : undefined);
-  if (loaded) return fromElf(loaded);
+  if (loaded) {
+    const { table } = elfSymbols(loaded);
+    return table && withPhysical(table, loaded.segments);
+  }
   // The guest unpacks itself, so at the kernel's physical place lies something else at first: only virtual addresses
   // are sure to be the kernel's.
   const unpacked = image.format === 'bzimage' ? tryUnpack(image) : undefined;
-  return unpacked && symtabOf(unpacked);
+  return unpacked && elfSymbols(unpacked).table;
 }
 
 /** A guest that unpacks itself may know better than we what its payload is. */
@@ -36,49 +41,64 @@ function tryUnpack(image: BzImage): ElfImage | undefined {
   }
 }
 
-/** --symbols FILE: an ELF file with a symbol table, or a System.map. */
-export function symbolsFromFile(name: string, bytes: Uint8Array): SymbolTable {
+/** --symbols FILE: an ELF file with a symbol table or kallsyms, a bzImage with such a file in it, or a System.map. */
+export function symbolsFromFile(name: string, bytes: Uint8Array): SymbolSource {
   const image = parseKernel(name, bytes);
-  const table = isElf(image) ? symtabOf(image) : fromSystemMap(bytes);
-  if (table) return table;
+  const elf = isElf(image) ? image : image.format === 'bzimage' ? unpackKernel(image, nodeUnpackers) : undefined;
+  const found = elf ? elfSymbols(elf) : systemMapSymbols(bytes);
+  if (found.table) return found.table;
   throw new BootError({
     what: `${name} has no symbols`,
     where: `--symbols ${name}`,
-    why: isElf(image) ? 'the ELF file has no symbol table' : 'no line reads as in System.map: address, type, name',
-    fix: 'give the vmlinux that was not stripped, or System.map',
+    why: found.why,
+    fix: 'give the vmlinux that was not stripped, a kernel with CONFIG_KALLSYMS=y, or System.map',
   });
 }
 
-function fromElf(elf: ElfImage): SymbolTable | undefined {
-  const table = symtabOf(elf);
-  return table && withPhysical(table, elf.segments);
-}
+type Found = { table: SymbolSource } | { table: undefined; why: string };
 
-function symtabOf(elf: ElfImage): SymbolTable | undefined {
+function elfSymbols(elf: ElfImage): Found {
   const symbols = readSymtab(elf);
-  return symbols.length === 0 ? undefined : new Symtab(symbols);
+  if (symbols.length > 0) return { table: new Symtab(symbols) };
+  const kallsyms = findKallsyms(elf);
+  if (kallsyms.table) return kallsyms;
+  return { table: undefined, why: `${elf.name} has no symbol table, and no kallsyms: ${kallsyms.why}` };
 }
 
 const LINE = /^([0-9a-f]{8,16}) ([a-zA-Z]) (\S+)/;
 
-function fromSystemMap(bytes: Uint8Array): SymbolTable | undefined {
+function systemMapSymbols(bytes: Uint8Array): Found {
   const symbols: KernelSymbol[] = [];
   for (const line of new TextDecoder('latin1').decode(bytes).split('\n')) {
     const match = LINE.exec(line);
     if (!match) continue;
     const [, address, type, name] = match;
     const kind = /[tw]/i.test(type) ? 'function' : 'object';
-    symbols.push({ name, address: BigInt(`0x${address}`), size: 0n, kind, global: type !== type.toLowerCase() });
+    symbols.push({
+      name,
+      address: BigInt(`0x${address}`),
+      size: 0n,
+      kind,
+      global: type !== type.toLowerCase(),
+      weak: /[vw]/i.test(type),
+    });
   }
   symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
-  return symbols.length === 0 ? undefined : new Symtab(symbols);
+  if (symbols.length > 0) return { table: new Symtab(symbols) };
+  return { table: undefined, why: 'no line reads as in System.map: address, type, name' };
 }
 
 const PT_LOAD = 1;
 
-function withPhysical(table: SymbolTable, segments: readonly ElfSegment[]): SymbolTable {
+function withPhysical(table: SymbolSource, segments: readonly ElfSegment[]): SymbolSource {
   const moved = segments.filter(({ type, vaddr, paddr, memsz }) => type === PT_LOAD && vaddr !== paddr && memsz > 0);
   return {
+    count: table.count,
+    perCpuCount: table.perCpuCount,
+    addressAt: (index) => table.addressAt(index),
+    nameAt: (index) => table.nameAt(index),
+    isFunctionAt: (index) => table.isFunctionAt(index),
+    bindingAt: (index) => table.bindingAt(index),
     address: (name) => table.address(name),
     lookup(address) {
       const found = table.lookup(address);

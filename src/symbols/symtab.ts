@@ -1,11 +1,12 @@
 /** Symbols from an ELF symbol table: names for addresses and addresses for names.
  *
- * Functions, objects and plain labels of the kernel's sections count; section, file and undefined symbols do not. Of several
- * names for one address a global function wins, then the first in the table. A damaged table gives fewer symbols.
- * Follows: gABI chapter 4, "Symbol Table". May not: fail; symbols are a convenience.   Next: boot/plan.ts. */
+ * Functions, objects and plain labels of the kernel's sections count; section, file and undefined symbols do not. Which of
+ * several names for one address counts, symbols/symbol-list.ts says. A damaged table gives fewer symbols.
+ * Follows: gABI chapter 4, "Symbol Table". May not: fail; symbols are a convenience.   Next: symbols/kallsyms.ts. */
 import type { ElfImage, ElfSection } from '../image/kernel-image.ts';
 import { Elf32Sym, Elf64Sym, SHT_SYMTAB } from '../layout/elf.ts';
 import { latin1 } from '../layout/struct.ts';
+import { type Binding, bestName, lastNotAbove, type SymbolSource } from './symbol-list.ts';
 
 export type KernelSymbol = {
   name: string;
@@ -14,12 +15,15 @@ export type KernelSymbol = {
   /** In bytes; 0 when the table does not say. */
   size: bigint;
   kind: 'function' | 'object' | 'label';
+  /** Weak ones included. */
   global: boolean;
+  weak?: boolean;
 };
 
 const KINDS: Record<number, KernelSymbol['kind']> = { 0: 'label', 1: 'object', 2: 'function' };
 const LONGEST_NAME = 1024;
 const SHN_LORESERVE = 0xff00;
+const STB_WEAK = 2;
 
 /** All symbols, by address. Empty when the file has no symbol table. */
 export function readSymtab(image: ElfImage): KernelSymbol[] {
@@ -27,8 +31,7 @@ export function readSymtab(image: ElfImage): KernelSymbol[] {
   for (const section of image.sections) {
     if (section.type === SHT_SYMTAB) readTable(image, section, symbols);
   }
-  const rank = ({ global, kind }: KernelSymbol) => (global ? 0 : 2) + (kind === 'function' ? 0 : 1);
-  return symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : rank(a) - rank(b)));
+  return symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
 }
 
 function readTable({ bytes, format, sections }: ElfImage, section: ElfSection, symbols: KernelSymbol[]) {
@@ -44,13 +47,21 @@ function readTable({ bytes, format, sections }: ElfImage, section: ElfSection, s
     if (!kind || st_shndx === 0 || st_shndx >= SHN_LORESERVE || st_name === 0 || nameAt >= namesEnd) continue;
     const name = latin1(bytes.subarray(nameAt, Math.min(nameAt + LONGEST_NAME, namesEnd)));
     if (name === '') continue;
-    symbols.push({ name, kind, address: BigInt(st_value), size: BigInt(st_size), global: st_info >> 4 !== 0 });
+    symbols.push({
+      name,
+      kind,
+      address: BigInt(st_value),
+      size: BigInt(st_size),
+      global: st_info >> 4 !== 0,
+      weak: st_info >> 4 === STB_WEAK,
+    });
   }
 }
 
-/** What a machine asks (machine/machine.ts, SymbolTable). */
-export class Symtab {
+/** What a machine asks (machine/machine.ts, SymbolTable), over symbols that are known beforehand. */
+export class Symtab implements SymbolSource {
   readonly symbols: readonly KernelSymbol[];
+  readonly perCpuCount = 0;
   private readonly byName = new Map<string, KernelSymbol>();
 
   /** `symbols` ordered by address, as `readSymtab` gives them. */
@@ -62,29 +73,39 @@ export class Symtab {
     }
   }
 
+  get count(): number {
+    return this.symbols.length;
+  }
+  addressAt(index: number): bigint {
+    return this.symbols[index].address;
+  }
+  nameAt(index: number): string {
+    return this.symbols[index].name;
+  }
+  isFunctionAt(index: number): boolean {
+    return this.symbols[index].kind === 'function';
+  }
+  bindingAt(index: number): Binding {
+    const { global, weak } = this.symbols[index];
+    return weak ? 'weak' : global ? 'global' : 'local';
+  }
+
   address(name: string): bigint | undefined {
     return this.byName.get(name)?.address;
   }
 
   /** The symbol that covers an address. One without a size reaches to the next symbol. */
   lookup(address: bigint): { name: string; offset: bigint } | undefined {
-    let low = 0;
-    let high = this.symbols.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.symbols[middle].address <= address) low = middle + 1;
-      else high = middle;
-    }
-    if (low === 0) return undefined;
-    // The best of the names that share the nearest address comes first among them.
-    const { address: start } = this.symbols[low - 1];
-    let first = low - 1;
-    while (first > 0 && this.symbols[first - 1].address === start) first--;
-    for (const symbol of this.symbols.slice(first, low)) {
-      const covers =
-        symbol.size === 0n ? low < this.symbols.length || address === start : address < start + symbol.size;
-      if (covers) return { name: symbol.name, offset: address - start };
-    }
-    return undefined;
+    const { symbols } = this;
+    const last = lastNotAbove(0, symbols.length, (index) => symbols[index].address > address);
+    if (last < 0) return undefined;
+    const start = symbols[last].address;
+    let first = last;
+    while (first > 0 && symbols[first - 1].address === start) first--;
+    const isLast = last === symbols.length - 1;
+    const covers = (index: number) =>
+      symbols[index].size === 0n ? !isLast || address === start : address < start + symbols[index].size;
+    const best = bestName(this, first, last + 1, covers);
+    return best < 0 ? undefined : { name: symbols[best].name, offset: address - start };
   }
 }
