@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import * as bootParams from '../../src/layout/boot-params.ts';
 import * as elf from '../../src/layout/elf.ts';
 import * as hvm from '../../src/layout/hvm-start-info.ts';
+import { HcallArgs, LguestData } from '../../src/layout/lguest-data.ts';
 import * as multiboot from '../../src/layout/multiboot.ts';
 import { PROTOCOLS, SetupHeader } from '../../src/layout/setup-header.ts';
 import type { Fields, Struct } from '../../src/layout/struct.ts';
@@ -30,6 +31,10 @@ const cases: [Struct<Fields>, number, Record<string, number>][] = [
   [multiboot.MultibootInfo as never, 116, { mem_lower: 4, cmdline: 16, mods_count: 20, mods_addr: 24, mmap_length: 44, mmap_addr: 48, boot_loader_name: 64, vbe_mode: 80, framebuffer_addr: 88 }],
   [multiboot.MultibootModule as never, 16, { mod_start: 0, mod_end: 4, cmdline: 8 }],
   [multiboot.MultibootMmapEntry as never, 24, { size: 0, addr: 4, len: 12, type: 20 }],
+  // The late layout with the 32-bit timespec; computed with a 32-bit compiler from Linux 4.1's header.
+  [LguestData as never, 0x56c, { irq_enabled: 0, blocked_interrupts: 4, cr2: 8, time: 0xc, irq_pending: 0x14, hcall_status: 0x18,
+    hcalls: 0x58, reserve_mem: 0x558, tsc_khz: 0x55c, noirq_iret: 0x560, kernel_address: 0x564, syscall_vec: 0x568 }],
+  [HcallArgs as never, 20, { arg0: 0, arg4: 16 }],
 ]; // biome-ignore format: a table
 
 describe('the tables', () => {

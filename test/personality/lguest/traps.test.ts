@@ -170,7 +170,7 @@ describe('port instructions', () => {
   });
   it('across the end of the mapped code is not, and nobody is hurt', async () => {
     const code = [...init(), ...paged(), 0xe9, ...le32(0x18_0fff - (CODE + init().length + paged().length + 5))];
-    const at = { ...identity({ 1576960: 0 }), [0x18_0fff]: [0xe4] };
+    const at = { ...identity({ 1576960: 0 }), 1576959: [0xe4] };
     expect(await killedFor({ code, at })).toMatch(/unhandled trap 14 at 0x180fff \(0x181000\)/);
   });
 });
