@@ -10,7 +10,7 @@ import { FS, GS } from './traps.ts';
 
 const MSR = {
   TSC: 0x10, APIC_BASE: 0x1b, PATCH_LEVEL: 0x8b, PAT: 0x277, PERF_CAPABILITIES: 0x345, DE_CFG: 0xc001_1029,
-  EFER: 0xc000_0080, FS_BASE: 0xc000_0100, GS_BASE: 0xc000_0101, KERNEL_GS_BASE: 0xc000_0102,
+  EFER: 0xc000_0080, FS_BASE: 0xc000_0100, GS_BASE: 0xc000_0101, KERNEL_GS_BASE: 0xc000_0102, TSC_AUX: 0xc000_0103,
   XEN_HYPERCALL_PAGE: 0x4000_0000,
 } as const; // biome-ignore format: a table
 
@@ -58,6 +58,9 @@ export function readMsr(domain: Domain, number: number): bigint | undefined {
       return state.base(GS);
     case MSR.KERNEL_GS_BASE:
       return state.get64('KERNEL_GS_BASE');
+    case MSR.TSC_AUX:
+      if (!domain.cpu.model.features.has('RDTSCP')) break;
+      return state.read().msrs.TSC_AUX;
   }
   if (isIgnored(number)) return 0n;
   const isOnCpu = findMsr(number) !== undefined;
@@ -79,6 +82,10 @@ export function writeMsr(domain: Domain, number: number, value: bigint): boolean
     case MSR.KERNEL_GS_BASE:
       if (!isCanonical(value)) return false;
       state.set64('KERNEL_GS_BASE', value);
+      return true;
+    case MSR.TSC_AUX:
+      if (!domain.cpu.model.features.has('RDTSCP') || value >> 32n !== 0n) return false;
+      state.write({ msrs: { TSC_AUX: value } });
       return true;
     case MSR.EFER:
       return value === EFER_SHOWN;

@@ -211,6 +211,15 @@ describe('model-specific registers', () => {
   });
 });
 
+describe('a CPU with RDTSCP', () => {
+  it('has TSC_AUX, which RDTSCP shows with CR4.TSD set, too', () => {
+    const code = [...msr(0xc000_0103, 0x77n), ...mov('rax', 0x664), ...RAX_TO_CR(4), 0x0f, 0x01, 0xf9];
+    const guest = new PvGuest(code, { model: MAX_MODEL }).run(7);
+    expect([guest.ends, guest.reg('rcx')]).toEqual([[], 0x77n]);
+    expect(faulted(run(msr(0xc000_0103, 0x77n), 4))).toBe(true);
+  });
+});
+
 describe('CPUID', () => {
   const FORCED = [0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2];
   const cpuid = (leaf: number, code: readonly number[] = FORCED, subleaf = 0) => {
@@ -287,6 +296,15 @@ describe('ports', () => {
     expect([guest.read64(DATA) & 0xffff_ffffn, guest.reg('rdi'), guest.reg('rcx'), guest.rip]).toEqual([0xff_ffffn, DATA + 3n, 0n, CODE + 22n]); // biome-ignore format: one line
     guest.run(4);
     expect([guest.reg('rsi'), guest.reg('rcx'), guest.rip]).toEqual([DATA + 2n, 0n, CODE + 44n]);
+  });
+
+  it('INSB to where nothing can be written is the page fault', () => {
+    const guest = run([...mov('rdi', va(TABLES.l1)), 0x6c], 2, (guest) => {
+      withIopl(1)(guest);
+      guest.setTraps({ vector: 14 });
+    });
+    expect(guest.words(STACK_TOP - 64n, 4).slice(2)).toEqual([3n, CODE + 10n]);
+    expect(guest.cpu.state.get64('CR2')).toBe(va(TABLES.l1));
   });
 
   it.each([0, 1, 2])('a program at virtual IOPL %i has none', (iopl) => {
