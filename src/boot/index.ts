@@ -155,12 +155,12 @@ function checkOptions(
   if (typeof mfn === 'object' && !(Number.isInteger(mfn.scrambled) && mfn.scrambled >= 0 && mfn.scrambled < 2 ** 32)) {
     throw refuse('--mfn', `${mfn.scrambled} is no seed`, 'a whole number from 0 to 4294967295 is expected', 'use --mfn scrambled:1'); // biome-ignore format: one line
   }
-  if (unpack === 'host' && name === 'linux32') {
+  if (unpack === 'host' && (name === 'linux32' || name === 'lguest')) {
     throw refuse(
       '--unpack host',
-      'linux32 cannot load an unpacked kernel',
+      `${name} cannot load an unpacked kernel`,
       'the 32-bit entry is in the bzImage, not in its payload',
-      'use --unpack guest, or --via linux64',
+      name === 'linux32' ? 'use --unpack guest, or --via linux64' : 'use --unpack guest, or give the ELF kernel itself',
     );
   }
   if (unpack === 'host' && name === 'linux64' && image.format === 'bzimage' && !unpackedKernel) {

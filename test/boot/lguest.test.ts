@@ -163,6 +163,7 @@ describe('what no launcher could start is refused', () => {
     ['an empty initrd', { initrd: new Uint8Array(0) }, /initrd is empty/],
     ['a command line that is too long', { cmdline: 'x'.repeat(2048) }, /command line is too long/],
     ['--load', { load: 0x20_0000 }, /--load|load/],
+    ['--unpack host', { unpack: 'host' as const }, /lguest cannot load an unpacked kernel/],
   ])('%s', (_, spec, message) => {
     expect(() => planBoot(kernel, { via: 'lguest', memory: '2M', ...spec })).toThrow(message);
   });

@@ -131,7 +131,9 @@ export class Lguest implements Personality {
   }
   portWrite(): void {}
 
-  /** Physical memory that is not the guest's: the host's window, read by the CPU for a segment or by a curious guest. */
+  /** Physical memory that is not the guest's: the host's window, read by the CPU for a segment or by a curious guest.
+   * Known gap: the engine's RAM is whole 64 KiB, so behind a guest of another size lies a piece that its page tables can
+   * reach unseen; nothing is in it. */
   physicalRead(at: number, size: 1 | 2 | 4): number {
     if (at >= LGUEST_HOST.at && at < LGUEST_HOST.at + LGUEST_HOST.size)
       return this.#gdt.read(at - LGUEST_HOST.at, size);
