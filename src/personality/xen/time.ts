@@ -12,6 +12,8 @@ import { Refused } from './errno.ts';
 import { VIRQ_TIMER } from './events.ts';
 
 const MILLISECOND = 1_000_000;
+/** A time from here on (52 days) never comes: virtual time must stay exact as a number. */
+const NEVER = 2 ** 52;
 /** XEN_RUNSTATE_UPDATE: the copy in the guest's memory is being written. */
 const RUNSTATE_UPDATE = 1n << 63n;
 
@@ -66,7 +68,7 @@ export class Clock {
 
   /** Absolute; a time that has passed fires when Xen next looks, which is before the guest goes on. */
   setOneShot(at: number | undefined): void {
-    this.#oneShot = at;
+    this.#oneShot = at !== undefined && at < NEVER ? at : undefined;
   }
 
   setPeriod(period: number | undefined): void {
@@ -114,7 +116,7 @@ export class Clock {
 
   /** The same, until one of the ports is pending or the time has come, too. */
   poll(ports: ReadonlySet<number>, until: number | undefined): void {
-    this.#poll = { ports, until };
+    this.#poll = { ports, until: until !== undefined && until < NEVER ? until : undefined };
     this.#pollOver = false;
     this.block();
   }

@@ -256,6 +256,13 @@ describe('time', () => {
     }
   });
 
+  it('a time that no run could reach is no timer', () => {
+    const guest = new PvGuest();
+    still(guest);
+    guest.write64(DATA, (1n << 63n) - 1n, 0);
+    expect([guest.call(24, 8, 0, DATA), guest.personality.nextEvent()]).toEqual([0n, undefined]);
+  });
+
   it('ticks at 100 Hz from the start, as soon as somebody listens', () => {
     const guest = new PvGuest(SPIN);
     expect(guest.personality.nextEvent()).toBeUndefined();
