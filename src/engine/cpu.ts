@@ -6,6 +6,7 @@
  * (the plain form); the guest cannot tell.
  * May not: know a device; everything outside is behind CpuHost.   Next: machine/machine.ts. */
 
+import { assert } from '../base/errors.ts';
 import type { FunctionMap } from '../trace/function-map.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { createMemory, instantiate } from '../wasm/runtime.ts';
@@ -235,10 +236,11 @@ export class Cpu implements SystemCore {
   set tracer(tracer: TraceRecorder | undefined) {
     this.#tracer = tracer;
     const functions = tracer?.functions;
+    assert((functions?.count ?? 0) <= COUNTER_SLOTS, 'every traced function has a counter');
     const counters = new Int32Array(this.buffer, COUNTERS, COUNTER_SLOTS);
     counters.fill(0);
     this.#fetch.onPage = functions && ((low, high, page) => this.#learnStarts(functions, low, high, page));
-    if (tracer) tracer.readCounts = () => counters.slice(0, functions?.functions.length ?? 0);
+    if (tracer) tracer.readCounts = () => counters.slice(0, functions?.count ?? 0);
     this.#events = tracer?.wantsEvents ? new EventTracer(this, tracer) : undefined;
     this.#mmu.flushTlb();
     this.#blocks.forgetStarts();

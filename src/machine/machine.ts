@@ -67,6 +67,8 @@ export type MachineOptions = {
 export type RunOptions = {
   /** A symbol or an address, or several; the run stops before the instruction there. */
   until?: string | bigint | readonly (string | bigint)[];
+  /** Places to stop at in passing: an end that comes without them is as good as any. */
+  stopAt?: readonly (string | bigint)[];
   /** How many instructions this call may run. */
   maxInstructions?: number;
   /** Host seconds. */
@@ -340,18 +342,20 @@ export class Machine {
     return found.offset === 0n ? found.name : `${found.name}+${hex(found.offset)}`;
   }
 
-  #begin({ until, maxInstructions, timeoutSeconds }: RunOptions): Run {
+  #begin({ until, stopAt = [], maxInstructions, timeoutSeconds }: RunOptions): Run {
     checkLimit('maxInstructions', maxInstructions);
     checkLimit('timeoutSeconds', timeoutSeconds);
     const start = this.#cpu.instructions;
     const wanted = until === undefined ? [] : typeof until === 'object' ? until : [until];
-    const places = wanted.map((place) => this.#place(place));
+    const awaited = wanted.map((place) => this.#place(place));
+    const places = [...awaited, ...stopAt.map((place) => this.#place(place))];
     const run: Run = {
       limit: start + (maxInstructions ?? Number.POSITIVE_INFINITY),
       maxInstructions: maxInstructions ?? Number.POSITIVE_INFINITY,
       deadline: timeoutSeconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutSeconds * 1000,
       timeoutSeconds: timeoutSeconds ?? Number.POSITIVE_INFINITY,
       places,
+      awaited,
       result: this.#ended,
     };
     if (run.result !== undefined || places.length === 0) {
@@ -416,7 +420,7 @@ export class Machine {
     const reason = this.#verdict.ended ?? this.#verdict.end(signal);
     const missed = [
       ...(this.#expect && !this.#expectSeen ? [`without showing ${this.#expect}`] : []),
-      ...(run.places.length > 0 ? [`without reaching ${run.places.map(({ name }) => name).join(' or ')}`] : []),
+      ...(run.awaited.length > 0 ? [`without reaching ${run.awaited.map(({ name }) => name).join(' or ')}`] : []),
     ];
     const fails = reason.code === 0 && missed.length > 0;
     this.#ended = fails ? { ...reason, code: 1, detail: `${reason.detail}, ${missed.join(' and ')}` } : reason;
@@ -474,6 +478,8 @@ type Run = {
   deadline: number;
   timeoutSeconds: number;
   places: readonly { address: bigint; name: string }[];
+  /** Those of them that the run is meant to come to. */
+  awaited: readonly { address: bigint; name: string }[];
   /** One instruction is run without the breakpoint it stands on. */
   passing?: boolean;
   result: ExitReason | undefined;

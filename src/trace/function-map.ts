@@ -6,13 +6,13 @@
  * function does.
  * May not: read guest memory by itself; whoever made it brings that along.   Next: engine/mode.ts. */
 
-export type TracedFunction = {
-  name: string;
-  /** Virtual address of its first instruction. */
-  address: bigint;
-  /** Its first bytes, as far as they are known: how code at a physical address is told from something else. */
-  code?: Uint8Array;
-};
+export interface FunctionList {
+  /** Virtual addresses of first instructions, ascending, each once. A function's place in it is its slot. */
+  readonly addresses: BigUint64Array;
+  nameAt(slot: number): string;
+  /** The function's first bytes, as far as they are known: how code at a physical address is told from something else. */
+  codeAt?(slot: number): Uint8Array | undefined;
+}
 
 /** Where a part of the kernel lies: [paddr, paddr + size) holds what is linked at vaddr. */
 export type PhysicalRange = { vaddr: bigint; paddr: bigint; size: bigint };
@@ -20,16 +20,18 @@ export type PhysicalRange = { vaddr: bigint; paddr: bigint; size: bigint };
 const PAGE = 4096n;
 
 export class FunctionMap {
-  /** By address. A function's place in it is its slot. */
-  readonly functions: readonly TracedFunction[];
+  readonly functions: FunctionList;
   readonly #addresses: BigUint64Array;
   readonly #physical: readonly PhysicalRange[];
 
-  /** `functions` by rising address, each address once. */
-  constructor(functions: readonly TracedFunction[], physical: readonly PhysicalRange[] = []) {
+  constructor(functions: FunctionList, physical: readonly PhysicalRange[] = []) {
     this.functions = functions;
-    this.#addresses = BigUint64Array.from(functions, ({ address }) => address);
+    this.#addresses = functions.addresses;
     this.#physical = physical.filter(({ vaddr, paddr, size }) => vaddr !== paddr && size > 0n);
+  }
+
+  get count(): number {
+    return this.#addresses.length;
   }
 
   /** Functions that begin in a linear page: offset in the page → slot. `codeAt` reads bytes of that page. */
@@ -42,7 +44,7 @@ export class FunctionMap {
       const found = new Map<number, number>();
       this.#collect(page - paddr + vaddr, found, vaddr, vaddr + size);
       for (const [offset, slot] of found) {
-        const { code } = this.functions[slot];
+        const code = this.functions.codeAt?.(slot);
         if (code !== undefined && isSame(codeAt(offset, code.length), code)) starts.set(offset, slot);
       }
     }

@@ -3,7 +3,7 @@
  *
  * Times are instruction counts, addresses and 64-bit values are strings (0x and lower-case digits), and nothing in it
  * depends on the computer: two runs of one input give the same record, byte for byte, when it is written with `recordJson`.
- * May not: hold anything that only means something in this process.   Next: trace/recorder.ts. */
+ * May not: hold anything that only means something in this process.   Next: trace/formats/timeline.ts. */
 
 /** Rises when a field changes its meaning or goes away. */
 export const RECORD_SCHEMA = 1;

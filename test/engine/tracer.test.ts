@@ -1,16 +1,22 @@
 /** What a trace says of a run: the same in every form, and nothing that the guest could feel. */
 import { afterEach, expect, it } from 'vitest';
-import { FunctionMap, type PhysicalRange, type TracedFunction } from '../../src/trace/function-map.ts';
+import { FunctionMap, type PhysicalRange } from '../../src/trace/function-map.ts';
 import { TraceRecorder } from '../../src/trace/recorder.ts';
 import { AT, Bench, hex, inEveryForm } from './traps/bench.ts';
 
+type TracedFunction = { name: string; address: bigint; code?: Uint8Array };
 const used: Bench[] = [];
 afterEach(() => {
   for (const bench of used.splice(0)) bench.cpu.tracer = undefined;
 });
 
 function trace(bench: Bench, functions: TracedFunction[], events = false, physical: PhysicalRange[] = []) {
-  const recorder = new TraceRecorder({ functions: new FunctionMap(functions, physical), events });
+  const list = {
+    addresses: BigUint64Array.from(functions, ({ address }) => address),
+    nameAt: (slot: number) => functions[slot].name,
+    codeAt: (slot: number) => functions[slot].code,
+  };
+  const recorder = new TraceRecorder({ functions: new FunctionMap(list, physical), events });
   bench.cpu.tracer = recorder;
   used.push(bench);
   const start = bench.cpu.instructions;

@@ -1,0 +1,307 @@
+/** tracedRun: boots a plan and writes down what ran, as a RunRecord.
+ *
+ * The run stops at waypoints, each at its first arrival, and the machine's state is captured there; functions and events
+ * are told by the engine all along. The guest cannot tell: stops are between instructions, and captures touch nothing.
+ * A path that never comes to a waypoint simply has none of that name.
+ * May not: judge.   Next: compare/line-up.ts. */
+import { BootError } from '../base/errors.ts';
+import { hex } from '../base/numbers.ts';
+import type { BootPlan } from '../boot/plan.ts';
+import { type ElfImage, isElf } from '../image/kernel-image.ts';
+import { type FunctionStarts, functionStarts } from '../symbols/functions.ts';
+import type { SymbolSource } from '../symbols/symbol-list.ts';
+import { Symtab } from '../symbols/symtab.ts';
+import { type FunctionList, FunctionMap, type PhysicalRange } from '../trace/function-map.ts';
+import { TABLE, type TraceEvent, TraceRecorder } from '../trace/recorder.ts';
+import { type EventRun, type FunctionRun, RECORD_SCHEMA, type RunRecord, type Waypoint } from '../trace/run-record.ts';
+import { VECTOR_NAMES } from '../x86/constants.ts';
+import { MSRS } from '../x86/msr.ts';
+import { type CapturedObject, captureState } from './capture.ts';
+import type { ExitReason } from './exit-reason.ts';
+import { type AsyncRunOptions, Machine, type MachineOptions } from './machine.ts';
+
+/** Names of a kernel, and the ELF file that they belong to. */
+export type TracedKernel = {
+  source: RunRecord['kernel']['symbols'];
+  symbols?: SymbolSource | undefined;
+  elf?: ElfImage | undefined;
+};
+
+export type TracedRunOptions = Omit<AsyncRunOptions, 'until'> &
+  Omit<MachineOptions, 'symbols' | 'tracer'> & {
+    kernel: TracedKernel;
+    /** Symbols or addresses beside the usual ones; those must exist. */
+    waypoints?: readonly (string | bigint)[];
+    /** Stop here instead of at the end. */
+    until?: string | bigint;
+    /** Variables to capture beside the usual ones; those must exist. */
+    objects?: readonly string[];
+    /** Registers, ports, MSRs, exceptions, hypercalls as well. Default: true. */
+    events?: boolean;
+    /** The host hashes the kernel's file. */
+    sha256: (bytes: Uint8Array) => string;
+  };
+
+export type TracedRun = { record: RunRecord; exit: ExitReason; machine: Machine };
+
+/** The places where Linux's entry paths come by and meet, in that order; those that a kernel lacks do not count. */
+export const USUAL_WAYPOINTS = [
+  'startup_64', 'startup_32', 'startup_xen', 'pvh_start_xen', 'lguest_entry',
+  'x86_64_start_kernel', 'xen_start_kernel', 'i386_start_kernel',
+  'x86_64_start_reservations', 'start_kernel', 'setup_arch', 'rest_init',
+] as const; // biome-ignore format: a list
+
+/** Variables that say how far and how a path has set the kernel up. */
+const USUAL_OBJECTS = [
+  'boot_params', 'boot_command_line', 'pv_ops', 'pv_info', 'x86_init', 'x86_platform', 'machine_ops', 'xen_domain_type',
+  'boot_cpu_data', 'cpu_tlbstate', 'phys_base', '__supported_pte_mask', '__default_kernel_pte_mask', 'early_boot_irqs_disabled',
+  'saved_command_line', 'initrd_start', 'initrd_end', 'memblock', 'mmu_cr4_features', 'trampoline_cr4_features',
+] as const; // biome-ignore format: a list
+
+const LARGEST_USUAL = 4096;
+/** A small kernel's own variables are captured one and all, up to this size each. */
+const LARGEST_OTHER = 512;
+const SMALL_KERNEL = 1000;
+const CODE_BYTES = 16;
+
+export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Promise<TracedRun> {
+  const { kernel, waypoints = [], until, objects = [], events = true, sha256, ...rest } = options;
+  const { symbols } = kernel;
+  const starts = symbols && functionStarts(symbols);
+  const map = starts && new FunctionMap(withCode(starts, kernel.elf), physicalRanges(plan, kernel.elf));
+  const recorder = new TraceRecorder({ functions: map, events });
+  const machine = await Machine.create(plan, { ...rest, symbols, tracer: recorder });
+
+  const wanted = new Map<string, bigint>();
+  for (const name of USUAL_WAYPOINTS) {
+    const address = symbols?.address(name);
+    if (address !== undefined) wanted.set(name, address);
+  }
+  for (const place of until === undefined ? waypoints : [...waypoints, until]) {
+    wanted.set(typeof place === 'bigint' ? hex(place) : place, addressOf(machine, place));
+  }
+  const captured = chooseObjects(symbols, objects, plan);
+  const reached: Waypoint[] = [];
+  const counts: Int32Array[] = [];
+  const capture = (name: string): void => {
+    reached.push({ name, at: machine.instructions, ns: machine.virtualTimeNs, state: captureState(machine, captured) });
+    counts.push(recorder.readCounts());
+  };
+
+  const physical = physicalPlaces(wanted, physicalRanges(plan, kernel.elf), kernel.elf);
+
+  capture('entry');
+  const limit = rest.maxInstructions ?? Number.POSITIVE_INFINITY;
+  const started = performance.now();
+  const last = until === undefined ? undefined : typeof until === 'bigint' ? hex(until) : until;
+  let exit: ExitReason;
+  for (;;) {
+    const seconds = rest.timeoutSeconds;
+    const { signal, onSlice, interactive } = rest;
+    exit = await machine.run({
+      ...{ signal, onSlice, interactive },
+      stopAt: [...wanted.values(), ...physical.keys()],
+      maxInstructions: limit - machine.instructions,
+      ...(seconds !== undefined && { timeoutSeconds: Math.max(0, seconds - (performance.now() - started) / 1000) }),
+    });
+    if (exit.kind !== 'until') break;
+    const here = machine.vcpu.state().rip;
+    const names = [...wanted].filter(([, address]) => address === here).map(([name]) => name);
+    const early = physical.get(here);
+    if (early && wanted.has(early.name) && isCodeAt(machine, here, early.code)) names.push(early.name);
+    for (const name of names) {
+      capture(name);
+      wanted.delete(name);
+    }
+    if (last !== undefined && names.includes(last)) break;
+  }
+  const { kind, code, detail } = exit;
+  capture('end');
+  const outcome = machine.outcome();
+  const { image } = plan;
+  const record: RunRecord = {
+    schema: RECORD_SCHEMA,
+    via: plan.via,
+    kernel: {
+      name: image.name,
+      version: image.format === 'bzimage' ? image.kernelVersion : undefined,
+      sha256: sha256(image.bytes),
+      symbols: kernel.source,
+    },
+    input: {
+      cmdline: plan.cmdline,
+      memory: plan.memorySize,
+      initrdBytes: plan.writes.find(({ what }) => what === 'initrd')?.bytes.length ?? 0,
+    },
+    bootParamsFilledBy: plan.bootParamsFilledBy,
+    exit: { reason: kind, code, detail },
+    instructions: machine.instructions,
+    virtualTimeNs: machine.virtualTimeNs,
+    waypoints: reached,
+    functions: functionRuns(recorder, machine, counts),
+    events: recorder.events.map((event) => eventRun(event, machine)),
+    eventsDropped: recorder.eventsDropped,
+    console: outcome.console,
+  };
+  return { record, exit, machine };
+}
+
+type EarlyPlace = { name: string; code: Uint8Array };
+
+/** The first waypoints may be passed before the kernel's page tables are on, at physical addresses. Other code may have
+ * been there before, so it must be the kernel's own. */
+function physicalPlaces(
+  wanted: ReadonlyMap<string, bigint>,
+  ranges: readonly PhysicalRange[],
+  elf: ElfImage | undefined,
+): Map<bigint, EarlyPlace> {
+  const places = new Map<bigint, EarlyPlace>();
+  for (const [name, address] of wanted) {
+    const range = ranges.find(({ vaddr, size }) => address >= vaddr && address < vaddr + size);
+    const code = elf && codeOf(elf, address);
+    if (range && code && range.vaddr !== range.paddr) places.set(address - range.vaddr + range.paddr, { name, code });
+  }
+  return places;
+}
+
+function isCodeAt(machine: Machine, address: bigint, code: Uint8Array): boolean {
+  const found = machine.peek(address, code.length);
+  return found?.every((byte, i) => byte === code[i]) === true;
+}
+
+function codeOf(elf: ElfImage, address: bigint): Uint8Array | undefined {
+  const segment = elf.segments.find(
+    ({ type, vaddr, filesz }) => type === 1 && address >= vaddr && address < vaddr + BigInt(filesz),
+  );
+  if (!segment) return undefined;
+  const at = segment.offset + Number(address - segment.vaddr);
+  return elf.bytes.subarray(at, at + CODE_BYTES);
+}
+
+function addressOf(machine: Machine, place: string | bigint): bigint {
+  if (typeof place === 'bigint') return place;
+  const address = machine.symbols?.address(place);
+  if (address !== undefined) return address;
+  throw new BootError({
+    what: `there is no symbol ${JSON.stringify(place)}`,
+    where: '--waypoint',
+    why: `${machine.plan.image.name} has ${machine.symbols ? 'symbols, without this name' : 'no symbols'}`,
+    fix: 'give an address (--waypoint 0x...), or name a file with symbols: --symbols FILE',
+  });
+}
+
+function withCode(starts: FunctionStarts, elf: ElfImage | undefined): FunctionList {
+  return {
+    addresses: starts.addresses,
+    nameAt: (slot) => starts.nameAt(slot),
+    codeAt: (slot) => elf && codeOf(elf, starts.addresses[slot]),
+  };
+}
+
+/** Where the kernel runs before its own page tables are on. A PV guest never does. */
+function physicalRanges(plan: BootPlan, elf: ElfImage | undefined): PhysicalRange[] {
+  const loaded = elf ?? plan.unpackedKernel ?? (isElf(plan.image) ? plan.image : undefined);
+  if (!loaded || plan.personality === 'xen-pv') return [];
+  return loaded.segments
+    .filter(({ type, memsz }) => type === 1 && memsz > 0)
+    .map(({ vaddr, paddr, memsz }) => ({ vaddr, paddr, size: BigInt(memsz) }));
+}
+
+function chooseObjects(
+  symbols: SymbolSource | undefined,
+  asked: readonly string[],
+  { image }: BootPlan,
+): CapturedObject[] {
+  if (!symbols) return [];
+  const chosen = new Map<string, CapturedObject>();
+  for (const name of [...USUAL_OBJECTS, ...asked]) {
+    const address = symbols.address(name);
+    if (address !== undefined) chosen.set(name, { name, address, size: sizeOf(symbols, address) });
+    else if (asked.includes(name)) {
+      throw new BootError({
+        what: `there is no variable ${JSON.stringify(name)}`,
+        where: '--object',
+        why: `${image.name} has symbols, without this name`,
+        fix: 'check the spelling; static variables may have a suffix',
+      });
+    }
+  }
+  if (symbols instanceof Symtab && symbols.count < SMALL_KERNEL) {
+    for (const { name, address, size, kind } of symbols.symbols) {
+      const bytes = Number(size);
+      if (kind !== 'object' || bytes === 0 || bytes > LARGEST_OTHER || chosen.has(name)) continue;
+      chosen.set(name, { name, address, size: bytes });
+    }
+  }
+  return [...chosen.values()].sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+}
+
+/** What the table says, or up to the next symbol. */
+function sizeOf(symbols: SymbolSource, address: bigint): number {
+  if (symbols instanceof Symtab) {
+    const known = symbols.symbols.find((symbol) => symbol.address === address && symbol.size > 0n);
+    if (known) return Math.min(Number(known.size), LARGEST_USUAL);
+  }
+  let next = address;
+  for (let index = symbols.perCpuCount; index < symbols.count; index++) {
+    next = symbols.addressAt(index);
+    if (next > address) break;
+  }
+  return Math.min(LARGEST_USUAL, Math.max(1, Number(next - address)));
+}
+
+function functionRuns(recorder: TraceRecorder, machine: Machine, counts: readonly Int32Array[]): FunctionRun[] {
+  const list = recorder.functions?.functions;
+  if (!list) return [];
+  const total = counts[counts.length - 1];
+  return recorder.entries.map(({ slot, at, caller }) => ({
+    name: list.nameAt(slot),
+    address: hex(list.addresses[slot]),
+    first: at,
+    caller: caller === undefined ? undefined : (machine.symbolise(caller) ?? hex(caller)),
+    count: total[slot],
+    counts: counts.map((each) => each[slot]),
+  }));
+}
+
+const MSR_NAMES = new Map<number, string>(MSRS.map(({ number, name }) => [number, name]));
+const TABLE_NAMES = Object.fromEntries(Object.entries(TABLE).map(([name, number]) => [number, name]));
+
+function eventRun(event: TraceEvent, machine: Machine): EventRun {
+  const { kind, at, rip, number, values } = event;
+  return {
+    kind,
+    at,
+    rip: hex(rip),
+    where: machine.symbolise(rip),
+    number,
+    what: whatOf(event),
+    values: values.map((value) => hex(value)),
+  };
+}
+
+function whatOf({ kind, number, name }: TraceEvent): string {
+  if (name !== undefined) return name;
+  switch (kind) {
+    case 'cr-write':
+      return `CR${number}`;
+    case 'dr-write':
+      return `DR${number}`;
+    case 'msr-read':
+    case 'msr-write':
+      return MSR_NAMES.get(number) ?? `MSR ${hex(number)}`;
+    case 'table-load':
+      return TABLE_NAMES[number] ?? String(number);
+    case 'cpuid':
+      return `leaf ${hex(number)}`;
+    case 'port-in':
+    case 'port-out':
+      return `port ${hex(number)}`;
+    case 'exception':
+      return VECTOR_NAMES[number] ?? `exception ${number}`;
+    case 'hypercall':
+      return `hypercall ${number}`;
+    default:
+      return `vector ${hex(number)}`;
+  }
+}

@@ -1,0 +1,92 @@
+/** A traced run of the built-in guest: the same record every time and in every form, and the same run as without. */
+import { describe, expect, it } from 'vitest';
+import { planTraced, sha256 } from '../../src/cli/traced.ts';
+import { Machine } from '../../src/machine/machine.ts';
+import { type TracedRunOptions, tracedRun } from '../../src/machine/traced-run.ts';
+import { recordJson } from '../../src/trace/run-record.ts';
+
+const PATHS = ['lguest', 'linux32', 'linux64', 'pvh', 'xen-pv'] as const;
+
+async function run(via: string, options: Partial<TracedRunOptions> = {}, cmdline = '') {
+  const { plan, kernel } = await planTraced('tiny', { via: via as 'pvh', cmdline });
+  return tracedRun(plan, { kernel, sha256, maxInstructions: 1e7, ...options });
+}
+
+describe.each(PATHS)('a traced run through %s', (via) => {
+  it('is recorded alike every time, in blocks, one at a time and in short quanta', async () => {
+    const expected = recordJson((await run(via)).record);
+    expect(recordJson((await run(via)).record)).toBe(expected);
+    expect(recordJson((await run(via, { plain: true })).record)).toBe(expected);
+    expect(recordJson((await run(via, { cpuQuantum: 13, quantum: 1009 })).record)).toBe(expected);
+  });
+
+  it('is the run that it is without a trace', async () => {
+    const { machine, record } = await run(via);
+    const { plan } = await planTraced('tiny', { via });
+    const plain = await Machine.create(plan);
+    plain.runSync({ maxInstructions: 1e7 });
+    expect(record.instructions).toBe(plain.instructions);
+    expect(machine.outcome().stateHash).toBe(plain.outcome().stateHash);
+  });
+
+  it('passes the waypoints in order, and counts functions up to each', async () => {
+    const { record } = await run(via);
+    const names = record.waypoints.map(({ name }) => name);
+    expect(names[0]).toBe('entry');
+    expect(names.at(-1)).toBe('end');
+    expect(names).toContain('start_kernel');
+    const times = record.waypoints.map(({ at }) => at);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    expect(record.exit).toMatchObject({ reason: 'power-off', code: 0 });
+
+    const meeting = names.indexOf('start_kernel');
+    const start = record.functions.find(({ name }) => name === 'start_kernel');
+    expect(start).toMatchObject({ first: record.waypoints[meeting].at, count: 1 });
+    expect(start?.counts[meeting]).toBe(0); // not entered yet
+    expect(start?.counts[meeting + 1]).toBe(1);
+    for (const { counts, count, first } of record.functions) {
+      expect(counts.at(-1)).toBe(count);
+      expect(counts).toEqual([...counts].sort((a, b) => a - b));
+      expect(first).toBeLessThanOrEqual(record.instructions);
+    }
+  });
+
+  it('captures boot_params by field as start_kernel finds it, whoever filled it', async () => {
+    const { record } = await run(via, {}, 'console=test');
+    const { state } = record.waypoints.find(({ name }) => name === 'start_kernel') ?? {};
+    const params = state?.objects.find(({ name }) => name === 'boot_params');
+    expect(params?.type).toBe('struct boot_params');
+    const field = (path: string) => params?.fields.find((each) => each.path === path)?.value;
+    const subarch = { lguest: /^0x1\b/, 'xen-pv': /^0x2\b/ }[via as string] ?? /^0x0\b/;
+    expect(field('hdr.hardware_subarch')).toMatch(subarch);
+    const line = state?.objects.find(({ name }) => name === 'boot_command_line');
+    expect(line?.fields[0].value).toContain('console=test');
+    expect(Object.keys(state?.tables.idt ?? {}).length).toBeGreaterThanOrEqual(20);
+    expect(state?.paging.mapped.length).toBeGreaterThan(0);
+  });
+});
+
+describe('what a traced run can be asked', () => {
+  it('stops where it is told, and knows places by address', async () => {
+    const { record, exit } = await run('pvh', { until: 'setup_arch', waypoints: [0xffff_ffff_8100_00a0n] });
+    expect(exit.kind).toBe('until');
+    expect(record.waypoints.at(-2)?.name).toBe('setup_arch');
+    expect(record.waypoints.at(-1)?.at).toBe(record.waypoints.at(-2)?.at);
+  });
+
+  it('refuses places and variables that the kernel has not', async () => {
+    await expect(run('pvh', { waypoints: ['no_such_place'] })).rejects.toThrow(/no symbol "no_such_place"/);
+    await expect(run('pvh', { objects: ['no_such_object'] })).rejects.toThrow(/no variable "no_such_object"/);
+  });
+
+  it('lists what the guest did to its machine, with the function that did it', async () => {
+    const { events } = (await run('linux64')).record;
+    const find = (kind: string, what: string) => events.find((event) => event.kind === kind && event.what === what);
+    expect(find('cr-write', 'CR3')?.where).toMatch(/^startup_64/);
+    expect(find('msr-write', 'GS_BASE')).toBeDefined();
+    expect(find('table-load', 'IDTR')?.where).toMatch(/load_idt/);
+    expect(find('exception', '#BP breakpoint') ?? find('int', 'vector 0x3')).toBeDefined();
+    expect(find('interrupt', 'vector 0x20')).toBeDefined();
+    expect(find('port-out', 'port 0x3f8')).toBeDefined();
+  });
+});
