@@ -6,7 +6,7 @@
  * each takes a Domain.
  * Follows: xen/arch/x86/include/asm/domain.h (struct pv_vcpu), guest_access.h.
  * May not: judge a guest; know a hypercall.   Next: personality/xen/events.ts. */
-import { XEN_AREA, XEN_SELECTOR } from '../../layout/xen/addresses.ts';
+import { XEN_AREA } from '../../layout/xen/addresses.ts';
 import { DOMID_SELF } from '../../layout/xen/event-arguments.ts';
 import { type MachineFrames, type Mfn, machineAddress } from '../../memory/machine-frames.ts';
 import { CR0 } from '../../x86/constants.ts';
@@ -58,17 +58,10 @@ export class Domain {
   userRoot = 0;
   trapTable: TrapEntry[] = new Array(256).fill(NO_TRAP);
   eventCallback = NO_CALLBACK;
-  /** Xen enters it when a selector cannot be restored on a context switch; with one domain there is none. */
-  failsafeCallback = NO_CALLBACK;
   syscallCallback = NO_CALLBACK;
   syscall32Callback = NO_CALLBACK;
-  sysenterCallback = NO_CALLBACK;
-  nmiCallback = NO_CALLBACK;
   /** Where the kernel's stack is when the guest comes out of user mode. */
-  kernelSs: number = XEN_SELECTOR.SS;
   kernelSp = 0n;
-  /** CR0.TS as the guest sees it. */
-  virtualTs = false;
   iopl = 0;
   /** The four CR4 bits that are the guest's choice. */
   guestCr4 = 0;
@@ -117,6 +110,7 @@ export class Domain {
   crash(why: string): void {
     if (this.ended) return;
     this.ended = true;
+    this.console.drain(); // its last words
     this.world.end({ kind: 'killed', why });
   }
 
@@ -127,7 +121,6 @@ export class Domain {
 
   /** The hardware's CR0.TS is what the guest's is; the rest of CR0 is Xen's. */
   setVirtualTs(on: boolean): void {
-    this.virtualTs = on;
     const cr0 = this.state.get64('CR0');
     this.state.set64('CR0', on ? cr0 | BigInt(CR0.TS) : cr0 & ~BigInt(CR0.TS));
     this.cpu.modeChanged();
@@ -163,9 +156,6 @@ export class Domain {
   }
   machine32(at: number): number {
     return this.#view.getUint32(at, true);
-  }
-  machine64(at: number): bigint {
-    return this.#view.getBigUint64(at, true);
   }
   setMachine8(at: number, value: number): void {
     this.#view.setUint8(at, value);

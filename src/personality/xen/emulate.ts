@@ -16,7 +16,7 @@ import { CS, injectException, RAX, RCX, RDX } from './traps.ts';
 
 /** The bits of CR4 that a guest chooses, and what it sees set besides. */
 const CR4_GUEST = CR4.TSD | CR4.DE | CR4.FSGSBASE | CR4.OSXSAVE;
-export const CR4_SHOWN = CR4.PAE | CR4.MCE | CR4.OSFXSR | CR4.OSXMMEXCPT;
+const CR4_SHOWN = CR4.PAE | CR4.MCE | CR4.OSFXSR | CR4.OSXMMEXCPT;
 
 /** Carries out the instruction that raised #GP(0); false when it stays a #GP. True also when another exception has been
  * injected instead: `entered` then tells so. */
@@ -159,7 +159,7 @@ function controlOrDebug(i: Instruction, opcode: number): Outcome {
 }
 
 /** CR4 as the guest sees it. */
-export function shownCr4(domain: Domain): bigint {
+function shownCr4(domain: Domain): bigint {
   return BigInt(domain.guestCr4 | CR4_SHOWN);
 }
 

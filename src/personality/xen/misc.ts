@@ -30,9 +30,8 @@ export const VCPU_SETUP_CALLS: readonly Hypercall[] = [
   {
     number: 3,
     name: 'stack_switch',
-    call(domain, [ss, sp]) {
-      domain.kernelSs = Number(ss & 0xffffn) | 3;
-      domain.kernelSp = sp;
+    call(domain, [_, sp]) {
+      domain.kernelSp = sp; // with it goes Xen's own SS in 64 bits
       return 0;
     },
   },
@@ -116,17 +115,14 @@ function registerCallback(domain: Domain, type: number, address: bigint, masksEv
     case CALLBACK_TYPE.event:
       domain.eventCallback = { address, masksEvents: true };
       return 0;
-    case CALLBACK_TYPE.failsafe:
-      domain.failsafeCallback = callback;
+    case CALLBACK_TYPE.failsafe: // for selectors that a switch between domains cannot restore: there is one domain
+    case CALLBACK_TYPE.sysenter: // the CPU has no SYSENTER in long mode, like all of its maker
       return 0;
     case CALLBACK_TYPE.syscall:
       domain.syscallCallback = callback;
       return 0;
     case CALLBACK_TYPE.syscall32:
       domain.syscall32Callback = callback;
-      return 0;
-    case CALLBACK_TYPE.sysenter:
-      domain.sysenterCallback = callback;
       return 0;
     case CALLBACK_TYPE.nmi:
       domain.trapTable[VECTOR.NMI] = { address, dpl: 0, masksEvents: true };

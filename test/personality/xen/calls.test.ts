@@ -254,12 +254,15 @@ describe('the console', () => {
     expect([guest.text, guest.read32(OUT_CONS)]).toEqual(['', 0]);
   });
 
-  it('prints what is still there when the guest shuts down', () => {
+  it('prints what is still there when the guest shuts down or is ended', () => {
     const guest = new PvGuest();
     print(guest, 'last words');
     guest.write32(DATA, 0);
     guest.call(29, 2, DATA);
-    expect(guest.text).toBe('last words');
+    const wrong = new PvGuest([0x0f, 0x0b]);
+    print(wrong, 'last words');
+    wrong.run(1);
+    expect([guest.text, wrong.text]).toEqual(['last words', 'last words']);
   });
 
   it('brings input, as much as fits, and the rest when there is room', () => {
