@@ -153,11 +153,30 @@ describe('a hypercall with any argument', () => {
   it('a batch too long for one turn goes on where it was', () => {
     const guest = new PvGuest();
     const entry = (op: number, ...args: (number | bigint)[]) => [op, 0, ...args, 0, 0, 0, 0, 0, 0].slice(0, 8);
-    const entries = [...Array.from({ length: 60 }, () => entry(17, 0, 0)), entry(99), entry(13, DATA, 1), entry(17, 7, 0)]; // biome-ignore format: one line
+    const many = Array.from({ length: 300 }, () => entry(17, 0, 0));
+    const entries = [...many, entry(99), entry(13, DATA, 1), entry(17, 7, 0)];
     for (const [i, one] of entries.entries()) guest.write64(DATA + BigInt(64 * i), ...one);
-    expect(guest.call(13, DATA, entries.length)).toBe(0n);
-    const results = entries.map((_, i) => BigInt.asIntN(64, guest.read64(DATA + BigInt(64 * i + 8))));
-    expect(results.slice(-3)).toEqual([-38n, -22n, 4096n]);
-    expect(new Set(results.slice(0, 60))).toEqual(new Set([0x4_0011n]));
+    const result = (i: number) => BigInt.asIntN(64, guest.read64(DATA + BigInt(64 * i + 8)));
+    guest.call(13, DATA, entries.length);
+    expect([guest.reg('rax'), guest.reg('rdi'), guest.reg('rsi')]).toEqual([13n, DATA + 256n * 64n, 47n]);
+    expect([result(255), result(256)]).toEqual([0x4_0011n, 0n]);
+    guest.run(1);
+    expect(guest.reg('rax')).toBe(0n);
+    expect([299, 300, 301, 302].map(result)).toEqual([0x4_0011n, -38n, -22n, 4096n]);
+  });
+
+  it('a long call within a batch goes on, too', () => {
+    const guest = new PvGuest();
+    guest.write(va(0), new TextEncoder().encode('z'.repeat(8192)));
+    guest.write64(DATA, 18, -1n, 0, 5000, va(0), 0, 0, 0, 17, -1n, 7, 0, 0, 0, 0, 0);
+    guest.call(13, DATA, 2);
+    expect([guest.text.length, guest.reg('rax'), guest.reg('rsi'), guest.read64(DATA + 24n)]).toEqual([
+      4096,
+      13n,
+      2n,
+      904n,
+    ]);
+    guest.run(1);
+    expect([guest.text.length, guest.reg('rax'), guest.read64(DATA + 8n), guest.read64(DATA + 72n)]).toEqual([5000, 0n, 0n, 4096n]); // biome-ignore format: one line
   });
 });
