@@ -7,7 +7,9 @@
  * lguest let some trap gates go to the guest directly, without itself. That shows in one place, and so it does here: the
  * flags pushed through such a gate have the hardware's IF, which is always set, and not the guest's irq_enabled.
  * Follows: Linux drivers/lguest/interrupts_and_traps.c.   Next: personality/lguest/traps.ts. */
+
 import { SYSTEM_TYPE } from '../../x86/constants.ts';
+import type { RegisteredTrap } from '../personality.ts';
 import { kill, LGUEST_TRAP_ENTRY } from './host.ts';
 
 const VECTORS = 256;
@@ -50,6 +52,17 @@ export class GuestIdt {
       interruptGate,
       direct: !interruptGate && !external && !HOST_SEES.has(vector),
     };
+  }
+
+  /** All handlers, for traces. */
+  registered(): ReadonlyMap<number, RegisteredTrap> {
+    const traps = new Map<number, RegisteredTrap>();
+    for (const [vector, gate] of this.#gates.entries()) {
+      if (!gate) continue;
+      const kind = gate.interruptGate ? 'interrupt gate' : 'trap gate';
+      traps.set(vector, { address: BigInt(gate.offset), dpl: gate.dpl, kind });
+    }
+    return traps;
   }
 
   /** Undefined where the guest has no handler. */

@@ -8,7 +8,7 @@
  * The looking is done at exact points of virtual time only, never from `pending`, which the engine asks at its own
  * convenience: the same instruction is interrupted in each of its tiers.
  * Follows: Linux drivers/lguest/interrupts_and_traps.c, core.c run_guest.   Next: personality/lguest/ports.ts. */
-import type { PersonalityCpu } from '../personality.ts';
+import type { PersonalityCpu, PersonalityWorld } from '../personality.ts';
 import type { GuestGdt } from './gdt.ts';
 import { GUEST_RING, IF, type SharedData } from './host.ts';
 import { FIRST_EXTERNAL_VECTOR, type GuestIdt } from './idt.ts';
@@ -22,6 +22,7 @@ export class VirtualInterrupts {
   readonly #cpu: PersonalityCpu;
   readonly #gdt: GuestGdt;
   readonly #idt: GuestIdt;
+  readonly #told: PersonalityWorld['told'];
   readonly #rtcSeconds: number;
   readonly #stack: KernelStack;
   /** Set by LHCALL_LGUEST_INIT. */
@@ -34,7 +35,9 @@ export class VirtualInterrupts {
   #clockAt: number | undefined;
   #retryAt: number | undefined;
 
-  constructor(cpu: PersonalityCpu, gdt: GuestGdt, idt: GuestIdt, stack: KernelStack, rtcSeconds: number) {
+  constructor(world: PersonalityWorld, gdt: GuestGdt, idt: GuestIdt, stack: KernelStack) {
+    const { cpu, rtcSeconds } = world;
+    this.#told = world.told;
     this.#cpu = cpu;
     this.#gdt = gdt;
     this.#idt = idt;
@@ -83,6 +86,7 @@ export class VirtualInterrupts {
     const irq = 31 - Math.clz32(waiting & -waiting);
     const gate = this.#idt.gate(FIRST_EXTERNAL_VECTOR + irq);
     if (gate) {
+      this.#told?.({ kind: 'interrupt', number: FIRST_EXTERNAL_VECTOR + irq, values: [] });
       this.#waiting &= ~(1 << irq);
       const { state } = this.#cpu;
       const eip = Number(state.rip & 0xffff_ffffn);

@@ -21,7 +21,7 @@ import { HCALL_DONE, HcallArgs, LguestData, LHCALL_RING_SIZE } from '../../layou
 import { GuestMemory } from '../../memory/guest-memory.ts';
 import { LGUEST_HOST } from '../../memory/map.ts';
 import { VECTOR } from '../../x86/constants.ts';
-import type { GuestEnd, Personality, PersonalityWorld, Trap, TrapAnswer } from '../personality.ts';
+import type { GuestEnd, Personality, PersonalityWorld, RegisteredTrap, Trap, TrapAnswer } from '../personality.ts';
 import { CALLS, type CallArguments, keepHostMapped, LHCALL_LGUEST_INIT } from './calls.ts';
 import { GuestGdt } from './gdt.ts';
 import { GUEST_RING, guestBytes, Killed, kill, LGUEST_TRAP_ENTRY, SharedData } from './host.ts';
@@ -58,7 +58,7 @@ export class Lguest implements Personality {
     this.#world = world;
     this.#memory = new GuestMemory(cpu.buffer, cpu.ramOffset, memorySize);
     this.#memory.setWriteObserver((at, length) => cpu.physicalWritten(at, length));
-    this.#interrupts = new VirtualInterrupts(cpu, this.#gdt, this.#idt, this.#stack, world.rtcSeconds);
+    this.#interrupts = new VirtualInterrupts(world, this.#gdt, this.#idt, this.#stack);
   }
 
   exception({ vector, errorCode, cr2 }: Trap): TrapAnswer {
@@ -104,6 +104,10 @@ export class Lguest implements Personality {
   /** EFER.SCE is clear: #UD, as on any 32-bit kernel that did not ask for it. */
   systemCall(): TrapAnswer {
     return 'native';
+  }
+
+  traps(): ReadonlyMap<number, RegisteredTrap> {
+    return this.#idt.registered();
   }
 
   interruptPending(): boolean {
@@ -185,6 +189,7 @@ export class Lguest implements Personality {
     const { data } = this.#interrupts;
     if (!data) {
       if (number !== LHCALL_LGUEST_INIT) kill(`hypercall ${nameOf(number)} before LGUEST_INIT`);
+      this.#world.told?.({ kind: 'hypercall', number, name: nameOf(number), values: [BigInt(args[0])] });
       this.#initialise(args[0]);
       return;
     }
@@ -209,6 +214,8 @@ export class Lguest implements Personality {
   #call(number: number, args: CallArguments): void {
     if (this.#ended) return;
     const call = CALLS[number];
+    const values = args.map((value) => BigInt(value >>> 0));
+    this.#world.told?.({ kind: 'hypercall', number, name: nameOf(number), values });
     if (call && 'run' in call) {
       const { cpu, console } = this.#world;
       const [memory, gdt, idt, interrupts, stack] = [this.#memory, this.#gdt, this.#idt, this.#interrupts, this.#stack];

@@ -59,6 +59,9 @@ export function emulateForced(domain: Domain): boolean {
 function cpuidInto(domain: Domain): void {
   const { state } = domain;
   const { eax, ebx, ecx, edx } = guestCpuid(domain, Number(state.gpr(RAX, 4)), Number(state.gpr(RCX, 4)));
+  const leaf = Number(state.gpr(RAX, 4));
+  const values = [state.gpr(RCX, 4), ...[eax, ebx, ecx, edx].map((part) => BigInt(part >>> 0))];
+  domain.world.told?.({ kind: 'cpuid', number: leaf, values });
   for (const [register, value] of [[0, eax], [3, ebx], [1, ecx], [2, edx]]) state.setGpr(register, BigInt(value), 4); // biome-ignore format: a list
 }
 
@@ -111,11 +114,14 @@ function twoBytes(i: Instruction, opcode: number): Outcome {
   } else if (opcode === 0x32) {
     const value = readMsr(domain, Number(state.gpr(RCX, 4)));
     if (value === undefined) return 'fault';
+    domain.world.told?.({ kind: 'msr-read', number: Number(state.gpr(RCX, 4)), values: [value] });
     state.setGpr(RAX, value & 0xffff_ffffn);
     state.setGpr(RDX, value >> 32n);
   } else if (opcode === 0x30) {
     const value = state.gpr(RAX, 4) | (state.gpr(RDX, 4) << 32n);
-    if (!writeMsr(domain, Number(state.gpr(RCX, 4)), value)) return 'fault';
+    const number = Number(state.gpr(RCX, 4));
+    if (!writeMsr(domain, number, value)) return 'fault';
+    domain.world.told?.({ kind: 'msr-write', number, values: [value] });
   } else if (opcode >= 0x20 && opcode <= 0x23) {
     const outcome = controlOrDebug(i, opcode);
     if (outcome !== 'done') return outcome;
@@ -144,7 +150,9 @@ function controlOrDebug(i: Instruction, opcode: number): Outcome {
       return 'done';
     }
     case 0x22:
-      return setControlRegister(domain, reg, state.gpr(rm)) ? 'done' : 'fault';
+      if (!setControlRegister(domain, reg, state.gpr(rm))) return 'fault';
+      domain.world.told?.({ kind: 'cr-write', number: reg, values: [state.gpr(rm)] });
+      return 'done';
     case 0x21: {
       const value = debugRegister(domain, reg);
       if (value === undefined) return { vector: VECTOR.UD };

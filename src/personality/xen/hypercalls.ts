@@ -82,6 +82,7 @@ export function hypercall(domain: Domain, nextRip: bigint): void {
   const rip = state.rip;
   const number = state.gpr(RAX);
   const args = ARGUMENTS.map((register) => state.gpr(register)) as unknown as HypercallArgs;
+  tell(domain, number, args);
   state.rip = nextRip;
   state.setGpr(RCX, nextRip);
   state.setGpr(R11, BigInt(state.rflags >>> 0));
@@ -108,6 +109,13 @@ function call(domain: Domain, number: bigint, args: HypercallArgs): number | big
   }
 }
 
+/** For traces. */
+function tell({ world }: Domain, number: bigint, args: HypercallArgs): void {
+  if (!world.told) return;
+  const name = number < 64n ? TABLE[Number(number)]?.name : undefined;
+  world.told({ kind: 'hypercall', number: Number(number), name: name ?? `hypercall ${number}`, values: args });
+}
+
 const IRET = 23n;
 const RESULT = BigInt(MulticallEntry.offsetOf('result'));
 const ARGS = BigInt(MulticallEntry.offsetOf('args'));
@@ -130,7 +138,9 @@ function multicall(domain: Domain, [list, count]: HypercallArgs): number | bigin
         return 0;
       }
       const { op, args } = MulticallEntry.read(domain.copyFromGuest(at, MulticallEntry.size));
-      const result = call(domain, op, args.slice(0, 5) as unknown as HypercallArgs);
+      const passed = args.slice(0, 5) as unknown as HypercallArgs;
+      tell(domain, op, passed);
+      const result = call(domain, op, passed);
       if (op === IRET) return result;
       if (domain.ended) return 0;
       if (domain.again) {

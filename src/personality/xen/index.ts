@@ -11,7 +11,7 @@ import { XEN_SELECTOR } from '../../layout/xen/addresses.ts';
 import { LEGACY_VCPUS, SharedInfo } from '../../layout/xen/shared-info.ts';
 import { type MachineFrames, machineAddress, type Pfn } from '../../memory/machine-frames.ts';
 import { PF_ERROR, RFLAGS, VECTOR } from '../../x86/constants.ts';
-import type { Personality, PersonalityWorld, Trap, TrapAnswer } from '../personality.ts';
+import type { Personality, PersonalityWorld, RegisteredTrap, Trap, TrapAnswer } from '../personality.ts';
 import { ConsoleRing } from './console.ts';
 import { ASSIST, Domain } from './domain.ts';
 import { emulateForced, emulatePrivileged } from './emulate.ts';
@@ -69,6 +69,20 @@ class XenPv implements Personality {
     SharedInfo.write(page, 0, { vcpu_info: Array.from({ length: LEGACY_VCPUS }, () => ({ evtchn_upcall_mask: 1 })) });
     clock.writeTime(events.sharedInfo + SharedInfo.offsetOf('vcpu_info'));
     clock.writeWallClock(events.sharedInfo, rtcSeconds);
+  }
+
+  traps(): ReadonlyMap<number, RegisteredTrap> {
+    const { trapTable, eventCallback, syscallCallback } = this.#domain;
+    const traps = new Map<number, RegisteredTrap>();
+    const add = (number: number, address: bigint, dpl: number, kind: string): void => {
+      if (address !== 0n) traps.set(number, { address, dpl, kind });
+    };
+    for (const [vector, { address, dpl, masksEvents }] of trapTable.entries())
+      add(vector, address, dpl, masksEvents ? 'trap that masks events' : 'trap');
+    // Behind the vectors: what has no vector.
+    add(256, eventCallback.address, 0, 'event callback');
+    add(257, syscallCallback.address, 0, 'syscall callback');
+    return traps;
   }
 
   get missing(): readonly string[] {

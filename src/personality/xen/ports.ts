@@ -36,8 +36,11 @@ export function port(i: Instruction, opcode: number, number: number): Outcome {
   const { domain } = i;
   const size = (opcode & 1) === 0 ? 1 : i.operand16 ? 2 : 4;
   if (!portAllowed(domain, number, size)) return 'fault';
-  if ((opcode & 2) === 0) domain.state.setGpr(RAX, readPort(domain, number, size), size);
+  const input = (opcode & 2) === 0;
+  if (input) domain.state.setGpr(RAX, readPort(domain, number, size), size);
   else writePort(domain, number, size, domain.state.gpr(RAX, size));
+  const values = [domain.state.gpr(RAX, size)];
+  domain.world.told?.({ kind: input ? 'port-in' : 'port-out', number, values });
   i.finish();
   return 'done';
 }

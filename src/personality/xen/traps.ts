@@ -121,6 +121,7 @@ export function injectSoftware(domain: Domain, vector: number): void {
 
 /** The event callback: always with events masked. */
 export function injectUpcall(domain: Domain): void {
+  domain.world.told?.({ kind: 'interrupt', number: 0, name: 'event upcall', values: [] });
   bounce(domain, { address: domain.eventCallback.address, masksEvents: true, because: 'it let events come in' });
 }
 
