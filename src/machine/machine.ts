@@ -69,6 +69,8 @@ export type RunOptions = {
   until?: string | bigint | readonly (string | bigint)[];
   /** Places to stop at in passing: an end that comes without them is as good as any. */
   stopAt?: readonly (string | bigint)[];
+  /** Asked at each place of `stopAt` instead of stopping there: where to look out from now on, or undefined to stop. */
+  onPlace?: (at: bigint) => readonly bigint[] | undefined;
   /** How many instructions this call may run. */
   maxInstructions?: number;
   /** Host seconds. */
@@ -342,7 +344,7 @@ export class Machine {
     return found.offset === 0n ? found.name : `${found.name}+${hex(found.offset)}`;
   }
 
-  #begin({ until, stopAt = [], maxInstructions, timeoutSeconds }: RunOptions): Run {
+  #begin({ until, stopAt = [], onPlace, maxInstructions, timeoutSeconds }: RunOptions): Run {
     checkLimit('maxInstructions', maxInstructions);
     checkLimit('timeoutSeconds', timeoutSeconds);
     const start = this.#cpu.instructions;
@@ -356,6 +358,7 @@ export class Machine {
       timeoutSeconds: timeoutSeconds ?? Number.POSITIVE_INFINITY,
       places,
       awaited,
+      onPlace,
       result: this.#ended,
     };
     if (run.result !== undefined || places.length === 0) {
@@ -365,7 +368,7 @@ export class Machine {
     const { rip } = this.#cpu.state;
     const here = places.find(({ address }) => address === rip);
     if (here) {
-      if (this.#stoppedAt !== start) {
+      if (this.#stoppedAt !== start && !this.#passOn(run, rip)) {
         this.#stoppedAt = start;
         run.result = this.#end({ kind: 'until', place: here.name }, run);
         return run;
@@ -387,11 +390,25 @@ export class Machine {
       this.#cpu.setBreakpoints(run.places.map(({ address }) => address));
       return { kind: 'slice' };
     }
+    if (stop.kind === 'until' && this.#passOn(run, stop.at)) {
+      this.#cpu.setBreakpoints([]);
+      run.passing = true;
+      return { kind: 'slice' };
+    }
     const result = this.#resultOf(stop, run);
     if (result !== undefined) run.result = result;
     else if (performance.now() >= run.deadline)
       run.result = this.#end({ kind: 'timeout', seconds: run.timeoutSeconds }, run);
     return stop;
+  }
+
+  /** True when whoever looks at places in passing wants the run to go on. */
+  #passOn(run: Run, at: bigint): boolean {
+    if (run.awaited.some(({ address }) => address === at)) return false;
+    const wanted = run.onPlace?.(at);
+    if (wanted === undefined) return false;
+    run.places = [...run.awaited, ...wanted.map((place) => this.#place(place))];
+    return true;
   }
 
   #resultOf(stop: Stop, run: Run): ExitReason | undefined {
@@ -480,6 +497,7 @@ type Run = {
   places: readonly { address: bigint; name: string }[];
   /** Those of them that the run is meant to come to. */
   awaited: readonly { address: bigint; name: string }[];
+  onPlace: RunOptions['onPlace'];
   /** One instruction is run without the breakpoint it stands on. */
   passing?: boolean;
   result: ExitReason | undefined;

@@ -36,6 +36,8 @@ export type TracedRunOptions = Omit<AsyncRunOptions, 'until'> &
     until?: string | bigint;
     /** Variables to capture beside the usual ones; those must exist. */
     objects?: readonly string[];
+    /** Is given the machine before its first instruction: to show its console, to type. */
+    onMachine?: (machine: Machine) => void;
     /** Registers, ports, MSRs, exceptions, hypercalls as well. Default: true. */
     events?: boolean;
     /** The host hashes the kernel's file. */
@@ -77,9 +79,8 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     const address = symbols?.address(name);
     if (address !== undefined) wanted.set(name, address);
   }
-  for (const place of until === undefined ? waypoints : [...waypoints, until]) {
-    wanted.set(typeof place === 'bigint' ? hex(place) : place, addressOf(machine, place));
-  }
+  for (const place of waypoints) wanted.set(nameOf(place), addressOf(machine, place, '--waypoint'));
+  if (until !== undefined) wanted.set(nameOf(until), addressOf(machine, until, '--until'));
   const captured = chooseObjects(symbols, objects, plan);
   const reached: Waypoint[] = [];
   const counts: Int32Array[] = [];
@@ -90,22 +91,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
 
   const physical = physicalPlaces(wanted, physicalRanges(plan, kernel.elf), kernel.elf);
 
-  capture('entry');
-  const limit = rest.maxInstructions ?? Number.POSITIVE_INFINITY;
-  const started = performance.now();
-  const last = until === undefined ? undefined : typeof until === 'bigint' ? hex(until) : until;
-  let exit: ExitReason;
-  for (;;) {
-    const seconds = rest.timeoutSeconds;
-    const { signal, onSlice, interactive } = rest;
-    exit = await machine.run({
-      ...{ signal, onSlice, interactive },
-      stopAt: [...wanted.values(), ...physical.keys()],
-      maxInstructions: limit - machine.instructions,
-      ...(seconds !== undefined && { timeoutSeconds: Math.max(0, seconds - (performance.now() - started) / 1000) }),
-    });
-    if (exit.kind !== 'until') break;
-    const here = machine.vcpu.state().rip;
+  const pass = (here: bigint): void => {
     const names = [...wanted].filter(([, address]) => address === here).map(([name]) => name);
     const early = physical.get(here);
     if (early && wanted.has(early.name) && isCodeAt(machine, here, early.code)) names.push(early.name);
@@ -113,8 +99,25 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
       capture(name);
       wanted.delete(name);
     }
-    if (last !== undefined && names.includes(last)) break;
-  }
+  };
+  const ahead = () => {
+    const early = [...physical].filter(([, { name }]) => wanted.has(name)).map(([address]) => address);
+    return [...wanted.values(), ...early];
+  };
+
+  options.onMachine?.(machine);
+  capture('entry');
+  const last = until === undefined ? undefined : nameOf(until);
+  const { signal, onSlice, interactive, maxInstructions, timeoutSeconds } = rest;
+  const exit = await machine.run({
+    ...{ signal, onSlice, interactive, maxInstructions, timeoutSeconds, until },
+    stopAt: ahead(),
+    onPlace: (at) => {
+      pass(at);
+      return last !== undefined && !wanted.has(last) ? undefined : ahead();
+    },
+  });
+  if (exit.kind === 'until') pass(machine.vcpu.state().rip);
   const { kind, code, detail } = exit;
   capture('end');
   const outcome = machine.outcome();
@@ -178,15 +181,17 @@ function codeOf(elf: ElfImage, address: bigint): Uint8Array | undefined {
   return elf.bytes.subarray(at, at + CODE_BYTES);
 }
 
-function addressOf(machine: Machine, place: string | bigint): bigint {
+const nameOf = (place: string | bigint): string => (typeof place === 'bigint' ? hex(place) : place);
+
+function addressOf(machine: Machine, place: string | bigint, option: string): bigint {
   if (typeof place === 'bigint') return place;
   const address = machine.symbols?.address(place);
   if (address !== undefined) return address;
   throw new BootError({
     what: `there is no symbol ${JSON.stringify(place)}`,
-    where: '--waypoint',
+    where: option,
     why: `${machine.plan.image.name} has ${machine.symbols ? 'symbols, without this name' : 'no symbols'}`,
-    fix: 'give an address (--waypoint 0x...), or name a file with symbols: --symbols FILE',
+    fix: `give an address (${option} 0x...), or name a file with symbols: --symbols FILE`,
   });
 }
 
