@@ -243,6 +243,13 @@ describe('a missing feature', () => {
     expect(titles(text, record, others)).toEqual([]);
   }); // biome-ignore format: a table
 
+  it('is not asked of another build than the one that has it', () => {
+    const kernel = { ...recordOf('a').kernel, sha256: 'cd'.repeat(32) };
+    const [older, same] = [{ ...run('linux64'), kernel }, lacking('pvh')];
+    expect(titles(SHADOW, lacking('xen-pv'), [older, same])).toEqual([]);
+    expect(titles(SHADOW, lacking('xen-pv'), [run('linux64'), older])).toHaveLength(1);
+  });
+
   it('is claimed of a function that only the symbol table tells of', () => {
     expect(evaluateRules(rules(SHADOW), lacking('xen-pv'), { functions: ['cr4_init_shadow'] })).toHaveLength(1);
   });

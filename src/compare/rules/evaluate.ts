@@ -36,8 +36,12 @@ export function evaluateRules(rules: readonly Rule[], record: RunRecord, known: 
 /** Features that no run of this kernel could show: a rule for another kernel, or one with a misspelt name. */
 export function rulesWithoutSubject(rules: readonly Rule[], records: readonly RunRecord[], known: Knowledge = {}): Rule[] {
   if (records.length === 0) return [];
-  const kernel = new KernelFunctions(records[0], { ...known, others: records });
-  return rules.filter((rule) => !kernel.canShow(rule) || (rule.when.length > 0 && !kernel.hasAny(rule.when)));
+  const kernels = records.map((record) => new KernelFunctions(record, { ...known, others: records }));
+  return rules.filter(({ evidence, when }) => {
+    const patterns = evidence.map(({ pattern }) => pattern);
+    const isSeen = evidence.some(({ kind }) => kind !== 'functions') || kernels.some((kernel) => kernel.hasAny(patterns));
+    return !isSeen || (when.length > 0 && !kernels.some((kernel) => kernel.hasAny(when)));
+  });
 } // biome-ignore format: one line
 
 function deadCode(rule: Rule, record: RunRecord, sightings: Sighting[]): Finding | undefined {
@@ -131,7 +135,11 @@ class KernelFunctions {
   constructor(record: RunRecord, { functions, others = [] }: Knowledge) {
     this.#hasSymbols = record.kernel.symbols !== 'none';
     this.#names = new Set(functions ?? []);
-    for (const run of [record, ...others]) for (const { name } of run.functions) this.#names.add(name);
+    // Another build may have another set: runs of one and the same file tell, and the others where there are none.
+    const rest = others.filter((run) => run !== record);
+    const same = rest.filter(({ kernel }) => kernel.sha256 === record.kernel.sha256);
+    const telling = functions !== undefined || same.length > 0 ? same : rest;
+    for (const run of [record, ...telling]) for (const { name } of run.functions) this.#names.add(name);
   }
 
   hasAny(patterns: readonly Pattern[]): boolean {

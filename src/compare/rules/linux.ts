@@ -25,9 +25,9 @@ feature early-idt
 
 feature kasan
   functions   kasan_early_init
-  required on all before start_kernel
+  required on all but lguest, xen-pv32 before start_kernel
   reason      Instrumented code looks into the shadow from its first memory access on. On a path that has not mapped
-  reason      it, a kernel with CONFIG_KASAN dies there.
+  reason      it, a kernel with CONFIG_KASAN (64-bit ones only have it) dies there.
   source      arch/x86/mm/kasan_init_64.c, called from x86_64_start_kernel alone; the gap on Xen PV was never closed in 6.1
 
 feature microcode
