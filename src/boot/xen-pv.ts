@@ -217,21 +217,30 @@ function describeDomain(layout: DomainLayout, parameters: XenParameters, frames:
   };
 }
 
+/** Segments where a kernel may want its hypercall page. */
+const UNCLAIMED: ReadonlySet<string> = new Set(['pad', 'kernel', 'padding']);
+
 function hypercallFrame(
   image: KernelImage,
   { hypercallPage, virtBase }: XenParameters,
   layout: DomainLayout,
 ): Pfn | undefined {
   if (hypercallPage === undefined) return undefined;
-  if (hypercallPage >= virtBase && hypercallPage < layout.virtEnd && hypercallPage % 0x1000n === 0n) {
-    return pfn(Number(hypercallPage - virtBase) / FRAME_SIZE);
-  }
-  throw new BootError({
-    what: `${image.name} wants its hypercall page where there is none`,
-    where: `${image.name}, XEN_ELFNOTE_HYPERCALL_PAGE (2)`,
-    why: `${hex(hypercallPage)} is no page of the first mapping, [${hex(virtBase)}, ${hex(layout.virtEnd)})`,
-    fix: 'reserve a page in the kernel for it, page aligned, or leave the note out and execute SYSCALL',
-  });
+  const refuse = (why: string) =>
+    new BootError({
+      what: `${image.name} wants its hypercall page where there is none`,
+      where: `${image.name}, XEN_ELFNOTE_HYPERCALL_PAGE (2)`,
+      why: `${hex(hypercallPage)} ${why}`,
+      fix: 'reserve a page in the kernel for it, page aligned, or leave the note out and execute SYSCALL',
+    });
+  if (hypercallPage < virtBase || hypercallPage >= layout.virtEnd || hypercallPage % 0x1000n !== 0n)
+    throw refuse(`is no page of the first mapping, [${hex(virtBase)}, ${hex(layout.virtEnd)})`);
+  const frame = Number(hypercallPage - virtBase) / FRAME_SIZE;
+  const taken = layout.segments.find(
+    ({ name, pfn: first, pages }) => !UNCLAIMED.has(name) && frame >= first && frame < first + pages,
+  );
+  if (taken) throw refuse(`lies in what the builder makes there: ${taken.name}`);
+  return pfn(frame);
 }
 
 function domainWrites(

@@ -139,10 +139,18 @@ function shuffled(length: number, seed: number): Uint32Array<ArrayBuffer> {
   const whole = Math.floor(length / BLOCK);
   const blocks = new Uint32Array(whole);
   const state = shuffle(blocks, [0], seed | 0, whole);
+  // MFN 0 goes to PFN 0: no guest has a page-table root there, and 0 is how a guest says that it has no user root.
+  bringFirst(blocks, 0);
   const frames = new Uint32Array(length);
   // Behind the whole blocks, the rest is a run of its own.
   shuffle(frames, [...blocks, whole], state, BLOCK);
+  bringFirst(frames, 0);
   return frames;
+}
+
+function bringFirst(list: Uint32Array, value: number): void {
+  const at = list.indexOf(value);
+  if (at > 0) [list[0], list[at]] = [list[at], list[0]];
 }
 
 /** Fills each run of `size` entries with the numbers of a run, `size` * `runs[i]` onwards, in some order: Fisher and

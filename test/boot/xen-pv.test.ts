@@ -226,6 +226,7 @@ describe('xen-pv refuses', () => {
     ['a p2m that runs into the kernel', () => plan(pvKernel({ notes: [...pvNotes(), note.initP2m(PV_BASE - 0x1000n)] })), 'the p2m of vmlinux runs into something else', 'with 64 MiB it would take [0xffffffff7ffff000, 0xffffffff8001f000)'],
     ['a p2m that leaves the lower half', () => plan(pvKernel({ notes: [...pvNotes(), note.initP2m(0x7fff_ffff_f000n)] })), 'runs into something else', 'no address is canonical'],
     ['a mapping beyond the last address', () => plan(pvKernel({ segments: [{ paddr: 0, bytes: new Uint8Array(0x1000) }], notes: [note.version(), note.loader(), note.virtBase(0xffff_ffff_ffff_e000n), note.entry(0xffff_ffff_ffff_e000n)] })), 'cannot be mapped in one line', 'addresses that do not exist'],
+    ['a hypercall page in its page tables', () => plan(pvKernel({ notes: [...pvNotes(), note.hypercallPage(PV_BASE + 0x100_6000n)] })), 'wants its hypercall page where there is none', 'lies in what the builder makes there'],
     ['a hypercall page outside of the mapping', () => plan(pvKernel({ notes: [...pvNotes(), note.hypercallPage(0x1000n)] })), 'wants its hypercall page where there is none', '0x1000 is no page of the first mapping'],
     ['a hypercall page inside a page', () => plan(pvKernel({ notes: [...pvNotes(), note.hypercallPage(PV_BASE + 0x100_0010n)] })), 'wants its hypercall page', 'is no page'],
     ['a long command line', () => plan(pvKernel(), { cmdline: 'x'.repeat(1024) }), 'the command line is too long', '1024 bytes; start_info holds 1023'],

@@ -27,8 +27,15 @@ describe('machineFrames', () => {
     expect(of()).not.toBe(of('identity'));
     expect(of('identity')).toBe([...Array(1000).keys()].join());
     // So that nobody's stored run changes its meaning.
-    expect([...machineFrames(8, 'scrambled').p2m]).toEqual([1, 5, 0, 3, 6, 7, 4, 2]);
+    expect([...machineFrames(8, 'scrambled').p2m]).toEqual([0, 5, 1, 3, 6, 7, 4, 2]);
   });
+
+  it.each([1, 7, 600, 0x4000])(
+    'leaves frame 0 of %i at its place, since as a page-table root it would mean none',
+    (n) => {
+      for (let seed = 0; seed < 20; seed++) expect(machineFrames(n, { scrambled: seed }).p2m[0]).toBe(0);
+    },
+  );
 
   it('leaves hardly any frame at its place or beside its neighbour, and keeps 2 MiB of them together', () => {
     const { p2m } = machineFrames(0x4000);
