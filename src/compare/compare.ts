@@ -1,0 +1,84 @@
+/** compareRecords: several runs of one kernel, lined up and judged.
+ *
+ * Each kind of finding comes from a file of its own; here they are put together, most important first. A path that never
+ * arrives is judged for that alone: what it did not do after its death says nothing new.
+ * May not: run anything; it reads records.   Next: compare/changes.ts, the same question about two builds. */
+import type { RunRecord } from '../trace/run-record.ts';
+import { arrivalFindings } from './arrival.ts';
+import { byImportance, type Finding } from './findings.ts';
+import { invariantFindings } from './invariants.ts';
+import { type LineUp, lineUp } from './line-up.ts';
+import { type KnownFunctions, onePathFunctions } from './one-path-functions.ts';
+import { orderDifferences } from './order.ts';
+import { pathView } from './path-view.ts';
+import type { RuleProducer } from './rules-slot.ts';
+import { stateDifferences } from './state-difference.ts';
+
+/** Rises when a field changes its meaning or goes away. */
+export const COMPARISON_SCHEMA = 1;
+
+export type ComparedPath = {
+  via: string;
+  kernel: RunRecord['kernel'];
+  exit: RunRecord['exit'];
+  instructions: number;
+  /** Instructions to the meeting place; undefined when the path never came there. */
+  toMeeting: number | undefined;
+  /** Functions entered before it. */
+  functionsBefore: number;
+};
+
+export type Comparison = {
+  schema: typeof COMPARISON_SCHEMA;
+  kernel: string;
+  meeting: LineUp;
+  paths: ComparedPath[];
+  /** Most important first. */
+  findings: Finding[];
+  /** Good to know; they do not count. */
+  notes: Finding[];
+};
+
+export type CompareOptions = {
+  /** Where the paths meet, instead of the usual places. */
+  meeting?: string;
+  /** All functions of a path's kernel, also those that never ran. */
+  known?: KnownFunctions;
+  rules?: RuleProducer;
+};
+
+export function compareRecords(records: readonly RunRecord[], options: CompareOptions = {}): Comparison {
+  const meeting = lineUp(records, options.meeting);
+  const views = records.map((record) => pathView(record, meeting.meeting));
+  const known = options.known ?? (() => undefined);
+  const findings = [
+    ...arrivalFindings(views, meeting),
+    ...invariantFindings(views, meeting.meeting),
+    ...(options.rules ? records.flatMap(options.rules) : []),
+    ...onePathFunctions(views, meeting.meeting, known),
+    ...stateDifferences(views, meeting.meeting),
+    ...orderDifferences(views, meeting.meeting),
+  ];
+  return {
+    schema: COMPARISON_SCHEMA,
+    kernel: [...new Set(records.map(({ kernel }) => kernel.name))].join(', '),
+    meeting,
+    paths: views.map(({ via, record, meeting: place, functions }) => ({
+      via,
+      kernel: record.kernel,
+      exit: record.exit,
+      instructions: record.instructions,
+      toMeeting: place?.at,
+      functionsBefore: place === undefined ? functions.size : [...functions.values()].filter(({ before }) => before).length,
+    })),
+    findings: byImportance(findings),
+    notes: [],
+  };
+}
+
+/** Exit code: 0 without findings, 1 with any; what all paths have in common when all end badly. */
+export function comparisonExit({ findings, paths }: Pick<Comparison, 'findings' | 'paths'>): number {
+  const codes = paths.map(({ exit }) => exit.code);
+  if (codes.length > 0 && codes.every((code) => code >= 4)) return Math.min(...codes);
+  return findings.length > 0 ? 1 : 0;
+}

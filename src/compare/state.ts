@@ -1,0 +1,51 @@
+/** The state at a waypoint as one flat table: field → value, by names that read well and stay the same.
+ *
+ * A pointer to a symbol becomes its name, since addresses move from build to build. Scratch registers are not state: each
+ * path arrives with what its last instructions left in them. What is zero in raw memory says something, an address does
+ * not, so compare/changes.ts asks `looksLikeAddress`.
+ * Next: compare/invariants.ts. */
+import type { StateRecord } from '../trace/run-record.ts';
+import { sourceName } from './names.ts';
+
+export type StateTable = Map<string, string>;
+
+export function stateTable(state: StateRecord): StateTable {
+  const table: StateTable = new Map();
+  table.set('cpl', String(state.cpl));
+  table.set('mode', state.mode);
+  for (const [name, value] of Object.entries(state.control)) table.set(`control.${name}`, value);
+  for (const [name, value] of Object.entries(state.msrs)) table.set(`msrs.${name}`, value);
+  for (const [name, value] of Object.entries(state.segments)) table.set(`segments.${name}`, value);
+  for (const [index, text] of Object.entries(state.tables.gdt)) table.set(`tables.gdt.${index}`, text);
+  for (const [vector, text] of Object.entries(state.tables.idt)) table.set(`tables.idt.${vector}`, text);
+  table.set('paging.kind', state.paging.kind);
+  for (const [region, from, to] of REGIONS) {
+    const inside = state.paging.mapped.filter((range) => BigInt(range.from) < to && BigInt(range.to) > from);
+    table.set(`paging.${region}`, inside.length > 0 ? 'mapped' : 'not mapped');
+  }
+  for (const { name, fields } of state.objects) {
+    const object = sourceName(name);
+    for (const { path, value, symbol } of fields) {
+      const field = path === '' || path.startsWith('+') || path.startsWith('[') ? `${object}${path}` : `${object}.${path}`;
+      table.set(field, symbol === undefined ? value : symbolValue(symbol));
+    }
+  }
+  return table;
+}
+
+/** An offset into a symbol moves when what lies before it grows; which symbol it is stays. */
+const symbolValue = (symbol: string): string => `&${sourceName(symbol.replace(/\+0x[0-9a-f]+$/, ''))}`;
+
+/** Regions of the kernel's half that are mapped or not, whatever for: the layout of Linux without KASLR. */
+const REGIONS: readonly (readonly [name: string, from: bigint, to: bigint])[] = [
+  ['kasan shadow', 0xffff_ec00_0000_0000n, 0xffff_fc00_0000_0000n],
+  ['struct pages', 0xffff_ea00_0000_0000n, 0xffff_eb00_0000_0000n],
+  ['kernel image', 0xffff_ffff_8000_0000n, 0xffff_ffff_c000_0000n],
+];
+
+/** Whether a value is the address of something rather than a number: those differ between builds without a reason. */
+export function looksLikeAddress(value: string): boolean {
+  if (!/^0x[0-9a-f]+$/.test(value)) return false;
+  const number = BigInt(value);
+  return number >= 0xffff_8000_0000_0000n || (number >= 0xc000_0000n && number <= 0xffff_f000n) || number >= 0x10_0000n;
+}
