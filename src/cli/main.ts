@@ -15,6 +15,7 @@ const COMMANDS: readonly { name: string; hidden?: boolean; load: () => Promise<C
   { name: 'boot', load: async () => (await import('./boot.ts')).addBoot },
   { name: 'inspect', load: async () => (await import('./inspect.ts')).addInspect },
   { name: 'plan', load: async () => (await import('./plan.ts')).addPlan },
+  { name: 'compare', load: async () => (await import('./compare.ts')).addCompare },
   { name: 'guests', load: async () => (await import('./guests-command.ts')).addGuests },
   { name: 'paths', load: async () => (await import('./paths.ts')).addPaths },
   { name: 'bench', load: async () => (await import('./bench.ts')).addBench },
@@ -50,6 +51,7 @@ Start here:
   zeropage boot                       boot the built-in guest
   zeropage inspect vmlinuz            what a kernel file is, and which entry paths it supports
   zeropage plan vmlinuz --diff linux64,pvh
+  zeropage compare vmlinux            where the entry paths differ, and should not
   zeropage boot vmlinuz --via pvh --append "console=ttyS0"
 
 Exit codes:

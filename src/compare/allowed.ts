@@ -30,7 +30,8 @@ const NATIVE: readonly PathKind[] = ['bare', 'pvh', 'xen-pvh', 'multiboot'];
 /** Functions that may run before the meeting place on some paths only. */
 export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
   {
-    names: /^(?:startup_64|startup_32|secondary_startup_64\w*|x86_64_start_kernel|i386_start_kernel|default_entry|common_startup_64)$/,
+    names:
+      /^(?:startup_64|startup_32|secondary_startup_64\w*|x86_64_start_kernel|i386_start_kernel|default_entry|common_startup_64)$/,
     on: [...NATIVE, 'lguest'],
     because: 'the bare-metal entry; Xen PV starts at startup_xen and joins later',
   },
@@ -60,16 +61,19 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
     because: 'where a 32-bit guest fills boot_params itself, this calls who does and goes on to startup_32',
   },
   {
-    names: /^(?:extract_kernel|decompress_kernel|relocated|\.?Lrelocated|parse_elf|handle_relocations|choose_random_location)$/,
+    names:
+      /^(?:extract_kernel|decompress_kernel|relocated|\.?Lrelocated|parse_elf|handle_relocations|choose_random_location)$/,
     on: ['bare', 'lguest'],
     withCallees: true,
     because: 'a bzImage that unpacks itself; other loaders unpack for it',
   },
   {
-    names: /^(?:make_early_tables|verify_cpu|__startup_64|__startup_secondary_64|startup_64_setup_(?:gdt_idt|env)|startup_64_load_idt|early_setup_idt|sev_\w+|snp_\w+|sme_\w+|__pti_\w+|tdx_early_init|reset_early_page_tables|__early_make_pgtable|early_make_pgtable|do_early_exception|native_write_cr4|set_bringup_idt_handler)$/,
+    names:
+      /^(?:make_early_tables|verify_cpu|__startup_64|__startup_secondary_64|startup_64_setup_(?:gdt_idt|env)|startup_64_load_idt|early_setup_idt|sev_\w+|snp_\w+|sme_\w+|__pti_\w+|tdx_early_init|reset_early_page_tables|__early_make_pgtable|early_make_pgtable|do_early_exception|native_write_cr4|set_bringup_idt_handler)$/,
     on: NATIVE,
     withCallees: true,
-    because: 'before paging is set up only paths without a builder of page tables do this; memory encryption is bare metal',
+    because:
+      'before paging is set up only paths without a builder of page tables do this; memory encryption is bare metal',
   },
   {
     names: /^(?:native_\w+|early_idt_handler_\w+)$/,
@@ -78,7 +82,8 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
     because: 'the bare-metal side of pv_ops',
   },
   {
-    names: /^(?:__xen\w*|_*xen_\w+|HYPERVISOR_\w+|hypercall_\w+|p2m\w*|pfn_to_mfn|mfn_to_pfn|m2p_\w+|set_mapping|make_lowmem_page\w*|pin_\w+|unpin_\w+|privcmd_\w+|gnttab_\w+|hvc_\w+|convert_pfn_mfn|set_aliased_prot|cvt_gate_to_trap|get_phys_to_machine|load_trap_info|register_callback|update_entry|protect_tables)$/,
+    names:
+      /^(?:__xen\w*|_*xen_\w+|HYPERVISOR_\w+|hypercall_\w+|p2m\w*|pfn_to_mfn|mfn_to_pfn|m2p_\w+|set_mapping|make_lowmem_page\w*|pin_\w+|unpin_\w+|privcmd_\w+|gnttab_\w+|hvc_\w+|convert_pfn_mfn|set_aliased_prot|cvt_gate_to_trap|get_phys_to_machine|load_trap_info|register_callback|update_entry|protect_tables)$/,
     on: ['xen-pv'],
     withCallees: true,
     because: 'the Xen PV side of pv_ops and its hypercalls',
@@ -93,7 +98,7 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
     names: /^(?:lguest_\w+|hcall|async_hcall|load_idt_entry|load_gdt_entry)$/,
     on: ['lguest'],
     withCallees: true,
-    because: "the lguest side of pv_ops and its hypercalls",
+    because: 'the lguest side of pv_ops and its hypercalls',
   },
   {
     names: /^(?:fill_boot_params|ramdisk_address)$/,
@@ -114,7 +119,8 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
     because: 'microcode and early tables belong to whoever owns the machine',
   },
   {
-    names: /^(?:x86_configure_nx|get_cpu_cap|get_cpu_address_sizes|cpuid_\w+|get_cpu_vendor|cpu_has_nx|boot_cpu_has|setup_(?:clear|force)_cpu_cap|(?:do_)?clear_cpu_cap|cpu_detect|init_speculation_control|memblock_reserve|memblock_add_range|memblock_\w+|early_memremap\w*|__early_ioremap|__early_set_fixmap|native_set_fixmap|__native_set_fixmap|apic_\w+|register_\w+|add_preferred_console|__add_preferred_console|static_call_\w+|__static_call_\w+|static_key_\w+|jump_label_\w+|text_poke\w*|arch_static_call_transform|set_page_prot\w*|get_debugreg|setup_switch\w*|switch_\w+|load_percpu_segment|__set_fixmap)$/,
+    names:
+      /^(?:x86_configure_nx|get_cpu_cap|get_cpu_address_sizes|cpuid_\w+|get_cpu_vendor|cpu_has_nx|boot_cpu_has|setup_(?:clear|force)_cpu_cap|(?:do_)?clear_cpu_cap|cpu_detect|init_speculation_control|memblock_reserve|memblock_add_range|memblock_\w+|early_memremap\w*|__early_ioremap|__early_set_fixmap|native_set_fixmap|__native_set_fixmap|apic_\w+|register_\w+|add_preferred_console|__add_preferred_console|static_call_\w+|__static_call_\w+|static_key_\w+|jump_label_\w+|text_poke\w*|arch_static_call_transform|set_page_prot\w*|get_debugreg|setup_switch\w*|switch_\w+|load_percpu_segment|__set_fixmap)$/,
     on: ['xen-pv'],
     withCallees: true,
     because: 'a PV guest must know CPU features, NX and its reservations before it may touch its page tables',
@@ -127,6 +133,16 @@ export const ALLOWED_TO_LACK: readonly AllowedFunctions[] = [
     names: /^x86_64_start_reservations$/,
     on: ['lguest', 'multiboot'],
     because: '32-bit paths meet the others in start_kernel',
+  },
+  {
+    names: /^native_\w+$/,
+    on: ['lguest', 'xen-pv'],
+    because: 'a paravirtual guest has its own operations in that place of pv_ops',
+  },
+  {
+    names: /^clear_bss$/,
+    on: ['lguest'],
+    because: 'the 32-bit startup_32 clears .bss in assembly',
   },
 ];
 
@@ -146,7 +162,8 @@ export const ALLOWED_FIELDS: readonly AllowedFields[] = [
   {
     fields: /^(?:cpl|mode|control\.|efer|msrs\.|segments\.|tables\.|paging)/,
     between: PARAVIRTUAL,
-    because: "a hypervisor owns rings, control registers, descriptor tables and page tables; what a PV guest sees of them is Xen's",
+    because:
+      "a hypervisor owns rings, control registers, descriptor tables and page tables; what a PV guest sees of them is Xen's",
   },
   {
     fields: /^(?:msrs\.(?:TSC_OFFSET|APIC_BASE|KERNEL_GS_BASE)|segments\.(?:ldtr|tr))/,
@@ -158,31 +175,36 @@ export const ALLOWED_FIELDS: readonly AllowedFields[] = [
     because: 'data segments are flat or null in long mode; each contract starts from its own',
   },
   {
-    fields: /^(?:pv_ops|pv_info|x86_init|x86_platform|machine_ops|apic\b|smp_ops|x86_cpuinit|x86_apic_ops|x86_hyper\w*)/,
+    fields:
+      /^(?:pv_ops|pv_info|x86_init|x86_platform|machine_ops|apic\b|smp_ops|x86_cpuinit|x86_apic_ops|x86_hyper\w*)/,
     between: [...PARAVIRTUAL, 'xen-pvh'],
     because: 'the tables through which a kernel reaches its hypervisor',
   },
   {
-    fields: /^boot_params\.hdr\.(?:version|type_of_loader|hardware_subarch\w*|cmd_line_ptr|code32_start|heap_end_ptr|loadflags|ramdisk_image|setup_\w+|boot_flag|header|jump|realmode_swtch|start_sys_seg|kernel_version|ext_loader_\w+|initrd_addr_max|kernel_alignment|relocatable_kernel|min_alignment|xloadflags|cmdline_size|payload_\w+|pref_address|init_size|handover_offset|kernel_info_offset|root_flags|syssize|ram_size|vid_mode|root_dev)/,
+    fields:
+      /^boot_params\.hdr\.(?:version|type_of_loader|hardware_subarch\w*|cmd_line_ptr|code32_start|heap_end_ptr|loadflags|ramdisk_image|setup_\w+|boot_flag|header|jump|realmode_swtch|start_sys_seg|kernel_version|ext_loader_\w+|initrd_addr_max|kernel_alignment|relocatable_kernel|min_alignment|xloadflags|cmdline_size|payload_\w+|pref_address|init_size|handover_offset|kernel_info_offset|root_flags|syssize|ram_size|vid_mode|root_dev)/,
     because: 'who fills boot_params says so in it, and guests that fill it themselves copy no header from a file',
   },
   {
-    fields: /^boot_params\.(?:e820_\w+|screen_info|acpi_rsdp_addr|alt_mem_k|ext_ramdisk_image|kbd_status|edid_info|eddbuf\w*|edd_\w+|efi_info|sys_desc_table|apm_bios_info|ist_info|hd[01]_info|olpc_\w+|tboot_addr|secure_boot|scratch|_)/,
-    because: 'memory map and screen come with the loader, Xen PV asks its hypervisor later; scratch is the unpacker\'s',
+    fields:
+      /^boot_params\.(?:e820_\w+|screen_info|acpi_rsdp_addr|alt_mem_k|ext_ramdisk_image|kbd_status|edid_info|eddbuf\w*|edd_\w+|efi_info|sys_desc_table|apm_bios_info|ist_info|hd[01]_info|olpc_\w+|tboot_addr|secure_boot|scratch|_)/,
+    because: "memory map and screen come with the loader, Xen PV asks its hypervisor later; scratch is the unpacker's",
   },
   {
-    fields: /^boot_origin|^early_page_offset|^phys_base|^init_top_pgt|^early_top_pgt|^early_dynamic_pgts|^next_early_pgt|^early_recursion_flag/,
+    fields:
+      /^boot_origin|^early_page_offset|^phys_base|^init_top_pgt|^early_top_pgt|^early_dynamic_pgts|^next_early_pgt|^early_recursion_flag/,
     because: 'says by which way the kernel came in, and where it lies',
   },
   {
-    fields: /^(?:boot_cpu_data|__supported_pte_mask|__default_kernel_pte_mask|x86_legacy|nx\b|mmu_cr4_features|trampoline_cr4_features)/,
+    fields:
+      /^(?:boot_cpu_data|__supported_pte_mask|__default_kernel_pte_mask|x86_legacy|nx\b|mmu_cr4_features|trampoline_cr4_features)/,
     between: ['xen-pv'],
     because: 'a PV guest has asked for its CPU features already, and must leave the global bit out of page tables',
   },
   {
     fields: /^cpu_tlbstate/,
     between: [...PARAVIRTUAL],
-    because: 'a copy of CR4, which is the hypervisor\'s there; that it is a copy is an invariant of its own',
+    because: "a copy of CR4, which is the hypervisor's there; that it is a copy is an invariant of its own",
   },
   {
     fields: /^(?:memblock|early_brk|_brk_end)/,
@@ -190,7 +212,8 @@ export const ALLOWED_FIELDS: readonly AllowedFields[] = [
     because: 'a PV guest has reserved its start_info, page tables and console pages by now',
   },
   {
-    fields: /^(?:__?xen|xen_|p2m|lguest|hypercall_page|ring\b|handlers\b|next_tick\b|calls\b|current_root\b|user_root\b|pvh_|HYPERVISOR|traps\b|line\b|next_slot\b|current_cr3\b)/,
+    fields:
+      /^(?:__?xen|xen_|p2m|lguest|hypercall_page|ring\b|handlers\b|next_tick\b|calls\b|current_root\b|user_root\b|pvh_|HYPERVISOR|traps\b|line\b|next_slot\b|current_cr3\b)/,
     because: "a path's own variables",
   },
 ];

@@ -3,9 +3,10 @@
  * A path that dies is the gravest difference of all, and the one with the least to compare: what helps is how far it came,
  * which function it entered last, and which steps the others took next.
  * Next: compare/one-path-functions.ts. */
-import { type Evidence, type Finding, list, thousands } from './findings.ts';
+import { type Evidence, type Finding, list } from './findings.ts';
 import type { LineUp } from './line-up.ts';
 import type { PathView } from './path-view.ts';
+import { isDying } from './steps.ts';
 
 export function arrivalFindings(views: readonly PathView[], { meeting }: LineUp): Finding[] {
   const findings: Finding[] = [];
@@ -38,12 +39,20 @@ function lastSigns(view: PathView, views: readonly PathView[]): Evidence[] {
   const { via, record } = view;
   const evidence: Evidence[] = [{ path: via, text: record.exit.detail, at: record.instructions }];
   const fault = record.events.filter(({ kind }) => kind === 'exception').at(-1);
-  if (fault) {
+  // Behind a hypervisor many exceptions are emulated instructions; a guest that judges itself has met no other kind.
+  if (fault && record.exit.code >= 4) {
     evidence.push({ path: via, text: `last exception: ${fault.what} at ${fault.where ?? fault.rip}`, at: fault.at });
   }
-  const steps = [...view.functions.values()].filter(({ tool }) => !tool);
+  for (const line of complaints(
+    record.console,
+    views.filter((other) => other.record.exit.code === 0),
+  )) {
+    evidence.push({ path: via, text: `it said ${JSON.stringify(line)}` });
+  }
+  const steps = [...view.functions.values()].filter(({ tool, name }) => !tool && !isDying(name));
   const last = steps.at(-1);
-  if (last) evidence.push({ path: via, text: `last function entered for the first time: ${called(last)}`, at: last.first });
+  if (last)
+    evidence.push({ path: via, text: `last function entered for the first time: ${called(last)}`, at: last.first });
   const ran = new Set(steps.map(({ name }) => name));
   for (const other of views) {
     if (other === view || last === undefined) continue;
@@ -54,12 +63,18 @@ function lastSigns(view: PathView, views: readonly PathView[]): Evidence[] {
     evidence.push({ path: other.via, text: `goes on to ${called(next)} after ${last.name}`, at: next.first });
     break;
   }
-  const line = record.console.trimEnd().split('\n').at(-1);
-  if (line) evidence.push({ path: via, text: `last line on the console: ${JSON.stringify(line)}` });
   return evidence;
 }
 
+/** Lines that tell of trouble, and that no path prints that ends well; the last line when there are none. */
+function complaints(console: string, good: readonly PathView[]): string[] {
+  const lines = console.split('\n').map((line) => line.trim());
+  const trouble = /fail|bug|warn|panic|error|fault|refus|unable|cannot|not ready|corrupt/i;
+  const found = lines.filter((line) => trouble.test(line) && !good.some(({ record }) => record.console.includes(line)));
+  return found.length > 0 ? found.slice(0, MOST_LINES) : lines.filter((line) => line !== '').slice(-1);
+}
+
+const MOST_LINES = 4;
+
 const called = ({ name, callSite }: { name: string; callSite: string | undefined }): string =>
   callSite === undefined ? name : `${name}, called by ${callSite}`;
-
-export const afterInstructions = (at: number): string => `after ${thousands(at)} instructions`;

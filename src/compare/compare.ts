@@ -2,7 +2,7 @@
  *
  * Each kind of finding comes from a file of its own; here they are put together, most important first. A path that never
  * arrives is judged for that alone: what it did not do after its death says nothing new.
- * May not: run anything; it reads records.   Next: compare/changes.ts, the same question about two builds. */
+ * May not: run anything; it reads records.   Next: compare/steps.ts, the same question about two builds. */
 import type { RunRecord } from '../trace/run-record.ts';
 import { arrivalFindings } from './arrival.ts';
 import { byImportance, type Finding } from './findings.ts';
@@ -69,7 +69,8 @@ export function compareRecords(records: readonly RunRecord[], options: CompareOp
       exit: record.exit,
       instructions: record.instructions,
       toMeeting: place?.at,
-      functionsBefore: place === undefined ? functions.size : [...functions.values()].filter(({ before }) => before).length,
+      functionsBefore:
+        place === undefined ? functions.size : [...functions.values()].filter(({ before }) => before).length,
     })),
     findings: byImportance(findings),
     notes: [],

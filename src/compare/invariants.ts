@@ -75,7 +75,9 @@ export const INVARIANTS: readonly Invariant[] = [
     why: 'no handler is ready for them, and static calls and lockdep check that they are off',
     check: (state, { via }) => {
       if (kindOf(via) === 'xen-pv' || kindOf(via) === 'lguest') return 'unknown'; // the real flag is the hypervisor's
-      return (BigInt(state.registers.rflags) & 0x200n) === 0n ? 'holds' : { wrong: `RFLAGS is ${state.registers.rflags}` };
+      return (BigInt(state.registers.rflags) & 0x200n) === 0n
+        ? 'holds'
+        : { wrong: `RFLAGS is ${state.registers.rflags}` };
     },
   },
   {
@@ -113,7 +115,10 @@ export const INVARIANTS: readonly Invariant[] = [
       // Loaders may round the size up to a page; none may cut it.
       const given = BigInt(input.initrdBytes);
       const rounded = whole >= given && whole - given < 4096n && (given > 0n || whole === 0n);
-      if (!rounded) return { wrong: `ramdisk_size is ${thousands(Number(whole))}, given were ${thousands(input.initrdBytes)} bytes` };
+      if (!rounded)
+        return {
+          wrong: `ramdisk_size is ${thousands(Number(whole))}, given were ${thousands(input.initrdBytes)} bytes`,
+        };
       if (given > 0n && address === 0n && (word(state, 'boot_params', 'ext_ramdisk_image') ?? 0n) === 0n) {
         return { wrong: 'ramdisk_image is 0' };
       }
@@ -127,7 +132,8 @@ export const INVARIANTS: readonly Invariant[] = [
     check: (state, { via, bootParamsFilledBy }) => {
       const version = word(state, 'boot_params', 'hdr.version');
       if (version === undefined || bootParamsFilledBy === 'nobody' || kindOf(via) === 'multiboot') return 'unknown';
-      if (kindOf(via) === 'xen-pv') return version === 0n ? 'holds' : { wrong: `it is ${hex(version)}, and Xen PV leaves 0` };
+      if (kindOf(via) === 'xen-pv')
+        return version === 0n ? 'holds' : { wrong: `it is ${hex(version)}, and Xen PV leaves 0` };
       return version >= 0x200n && version < 0x300n ? 'holds' : { wrong: `it is ${hex(version)}, not 2.x` };
     },
   },
@@ -153,7 +159,9 @@ export const INVARIANTS: readonly Invariant[] = [
       check: (state) => {
         const garbage = word(state, section, 'garbage');
         if (garbage === undefined) return 'unknown';
-        return garbage === 0n ? 'holds' : { wrong: `${thousands(Number(garbage))} bytes of what was in memory before are left` };
+        return garbage === 0n
+          ? 'holds'
+          : { wrong: `${thousands(Number(garbage))} bytes of what was in memory before are left` };
       },
     }),
   ),
@@ -195,7 +203,9 @@ export function invariantFindings(views: readonly PathView[], meeting: string | 
       why: invariant.why,
       waypoint: on[0].broken.waypoint,
       evidence: [
-        ...on.map(({ via, broken }): Evidence => ({ path: via, text: `at ${broken.waypoint}: ${broken.wrong}`, at: broken.at })),
+        ...on.map(
+          ({ via, broken }): Evidence => ({ path: via, text: `at ${broken.waypoint}: ${broken.wrong}`, at: broken.at }),
+        ),
         ...views
           .filter(({ via, record }) => !paths.includes(via) && applies(invariant, record, meeting))
           .map(({ via }): Evidence => ({ path: via, text: 'it holds' })),
@@ -219,7 +229,8 @@ const object = (state: StateRecord, name: string): ObjectRecord | undefined =>
 function word(state: StateRecord, name: string, path: string): bigint | undefined {
   const found = object(state, name);
   if (!found) return undefined;
-  const field = found.fields.find((each) => each.path === path) ?? (found.type === undefined ? wholeObject(found) : undefined);
+  const field =
+    found.fields.find((each) => each.path === path) ?? (found.type === undefined ? wholeObject(found) : undefined);
   const text = /^(?:0x[0-9a-f]+|\d+)/.exec(field?.value ?? '')?.[0];
   return text === undefined ? undefined : BigInt(text);
 }
@@ -238,7 +249,8 @@ function textOf({ type, fields }: ObjectRecord): { value: string; limit: number 
     return { value: JSON.parse(fields[0].value) as string, limit: 4096 };
   }
   if (type !== undefined || fields.length === 0) return undefined;
-  const width = fields.length > 1 ? Number(fields[1].path.replace('+', '')) - Number(fields[0].path.replace('+', '')) : 8;
+  const width =
+    fields.length > 1 ? Number(fields[1].path.replace('+', '')) - Number(fields[0].path.replace('+', '')) : 8;
   if (!(width > 0 && width <= 8)) return undefined;
   let value = '';
   for (const field of fields) {

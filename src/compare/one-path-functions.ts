@@ -11,7 +11,11 @@ import type { PathView, Ran } from './path-view.ts';
 /** Names of all functions of a path's kernel; undefined when nobody knows them. */
 export type KnownFunctions = (via: string) => ReadonlySet<string> | undefined;
 
-export function onePathFunctions(all: readonly PathView[], meeting: string | undefined, known: KnownFunctions): Finding[] {
+export function onePathFunctions(
+  all: readonly PathView[],
+  meeting: string | undefined,
+  known: KnownFunctions,
+): Finding[] {
   const views = all.filter((view) => view.meeting !== undefined && view.functions.size > 0);
   if (meeting === undefined || views.length < 2) return [];
   const names = new Map<string, Ran>();
@@ -58,7 +62,11 @@ function isAllowed(name: string, on: readonly PathView[], off: readonly PathView
 }
 
 /** On every path that ran it, a function further up is allowed with all it calls. */
-function withAllowedCaller(name: string, on: readonly PathView[], divided: ReadonlyMap<string, { on: PathView[] }>): boolean {
+function withAllowedCaller(
+  name: string,
+  on: readonly PathView[],
+  divided: ReadonlyMap<string, { on: PathView[] }>,
+): boolean {
   return on.every((view) => {
     const seen = new Set<string>();
     for (let at = view.functions.get(name)?.caller; at !== undefined && !seen.has(at); ) {

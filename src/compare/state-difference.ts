@@ -75,9 +75,11 @@ function group(
       subject: fields[0],
       title: `${what} differs at ${meeting}: ${sides.map((paths) => `${list(paths)} ${paths.length === 1 ? 'has' : 'have'} ${values.get(paths[0])}`).join(', ')}`,
       waypoint: meeting,
-      evidence: fields.slice(0, MOST_FIELDS).flatMap((field) =>
-        [...(differing.get(field)?.values ?? [])].map(([path, value]) => ({ path, text: `${field} = ${value}` })),
-      ),
+      evidence: fields
+        .slice(0, MOST_FIELDS)
+        .flatMap((field) =>
+          [...(differing.get(field)?.values ?? [])].map(([path, value]) => ({ path, text: `${field} = ${value}` })),
+        ),
     } satisfies Finding;
   });
 }

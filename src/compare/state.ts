@@ -26,7 +26,8 @@ export function stateTable(state: StateRecord): StateTable {
   for (const { name, fields } of state.objects) {
     const object = sourceName(name);
     for (const { path, value, symbol } of fields) {
-      const field = path === '' || path.startsWith('+') || path.startsWith('[') ? `${object}${path}` : `${object}.${path}`;
+      const field =
+        path === '' || path.startsWith('+') || path.startsWith('[') ? `${object}${path}` : `${object}.${path}`;
       table.set(field, symbol === undefined ? value : symbolValue(symbol));
     }
   }

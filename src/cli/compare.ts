@@ -1,0 +1,221 @@
+/** `compare`: one kernel through several entry paths, and what differs that should not.
+ *
+ * The paths run one after the other, each traced; compare/ judges the records. With --against it is the change since a
+ * stored run that is judged, and only that. Standard output carries the findings, standard error how far the runs are.
+ * May not: judge by itself.   Next: cli/guests-command.ts. */
+import { type Command, Option } from 'commander';
+import { parseSize } from '../base/numbers.ts';
+import { changesSince, type RunSet } from '../compare/changes.ts';
+import { type Comparison, compareRecords, comparisonExit } from '../compare/compare.ts';
+import { FINDING_KINDS, KIND_MEANINGS } from '../compare/findings.ts';
+import { junitXml } from '../compare/junit.ts';
+import { evaluateRules } from '../compare/rules/evaluate.ts';
+import { LINUX_RULES, LINUX_RULES_FILE } from '../compare/rules/linux.ts';
+import { parseRules } from '../compare/rules/parse.ts';
+import { combineRules } from '../compare/rules/rule.ts';
+import type { RuleProducer } from '../compare/rules-slot.ts';
+import { sarifJson } from '../compare/sarif.ts';
+import type { RunRecord } from '../trace/run-record.ts';
+import { checkBaselineFolder, loadBaseline, saveBaseline } from './baseline-folder.ts';
+import { type CompareRunOptions, runPaths } from './compare-run.ts';
+import { comparisonText } from './compare-text.ts';
+import { version } from './exit-codes.ts';
+import { checkWritable, writeFileWhole } from './files.ts';
+import { readFileBytes } from './kernel-file.ts';
+import { collect, parseCount, parsePlace, parseSeconds, UsageError } from './options.ts';
+import { FdOutput } from './output.ts';
+import { Progress } from './progress.ts';
+
+type Options = {
+  via?: string;
+  memory: string;
+  cmdline?: string;
+  append?: string;
+  initrd?: string;
+  symbols?: string;
+  waypoint?: (string | bigint)[];
+  meeting?: string;
+  timeout: string;
+  maxInstructions: string;
+  rules?: string[];
+  shippedRules: boolean;
+  save?: string;
+  against?: string;
+  json?: boolean;
+  junit?: string;
+  sarif?: string;
+  quiet?: boolean;
+};
+
+/** A comparison, or what has changed since a stored one, with its exit code. */
+export type Verdict = Comparison & { against?: string; exitCode: number };
+
+const place = (text: string, option: string): string | bigint => {
+  const parsed = parsePlace(text, option);
+  return 'symbol' in parsed ? parsed.symbol : parsed.address;
+};
+
+export function addCompare(program: Command): void {
+  program
+    .command('compare')
+    .description('boot a kernel through several entry paths and say where they differ')
+    .argument('[kernel]', 'a kernel file, or the name of a built-in guest', 'tiny')
+    .optionsGroup('What is booted:')
+    .option('--via <paths>', 'entry paths, with commas between (default: all that the kernel supports)')
+    .option('--memory <size>', 'RAM of the machine, as 64M or 2G', '256M')
+    .option('--initrd <file>', 'initial RAM disk')
+    .option('--cmdline <string>', 'kernel command line')
+    .option('--append <string>', 'the same, as QEMU calls it')
+    .option('--timeout <seconds>', 'for each path, time of the host', '300')
+    .option('--max-instructions <n>', 'for each path', '20e9')
+    .optionsGroup('What is looked at:')
+    .option('--symbols <file>', 'an ELF file or System.map to take symbols from')
+    .option(
+      '--waypoint <place>',
+      'a symbol or 0xADDRESS where state is captured, too (repeatable)',
+      collect(place, '--waypoint'),
+    )
+    .option('--meeting <symbol>', 'where the paths meet (default: start_kernel)')
+    .option(
+      '--rules <file>',
+      'rules beside the shipped ones (repeatable)',
+      collect((text: string) => text, '--rules'),
+    )
+    .addOption(new Option('--no-shipped-rules', 'without the rules for Linux'))
+    .optionsGroup('Change against change:')
+    .option('--save <folder>', 'keep these runs as a baseline')
+    .option('--against <folder>', 'judge what has changed since a baseline, on which paths')
+    .optionsGroup('What is said:')
+    .option('--json', 'for machines, on standard output')
+    .option('--junit <file>', 'as JUnit XML')
+    .option('--sarif <file>', 'as SARIF 2.1.0')
+    .option('--quiet', 'no progress')
+    .addHelpText('after', () => HELP)
+    .action(async (kernel: string, options: Options) => {
+      process.exitCode = await compareCommand(kernel, options);
+    });
+}
+
+const HELP = `
+Paths meet in start_kernel at the latest. Before it each goes its own way; what must differ there is known and has a
+reason, and what is left is told, most important first:
+${FINDING_KINDS.map((kind) => `  ${kind.padEnd(14)} ${KIND_MEANINGS[kind]}`).join('\n')}
+
+Examples:
+  zeropage compare                                   the built-in guest through all its paths
+  zeropage compare --cmdline plant=cr4-shadow        a historic bug, planted, and how it is told
+  zeropage compare vmlinux --via linux64,pvh,xen-pv --append console=ttyS0
+  zeropage compare vmlinux --save good               keep the last good kernel's runs ...
+  zeropage compare vmlinux --against good            ... and ask what a change did on one path and not on the others
+  zeropage compare vmlinux --junit compare.xml --sarif compare.sarif
+
+A change that reached all paths is a note, one that reached some of them an init mismatch. Baselines are compared by
+names and sets, never by counts or addresses, so a new message or a moved function alarms nobody.
+
+Exit codes:
+  0  no findings                       1  findings
+  4  every path crashes                5  no path comes to an end
+  2  wrong usage                       3  a file or a plan is bad
+`;
+
+async function compareCommand(kernel: string, options: Options): Promise<number> {
+  if (options.cmdline !== undefined && options.append !== undefined) {
+    throw new UsageError({
+      what: 'two command lines were given',
+      where: '--cmdline, --append',
+      why: 'they are two names of one option',
+      fix: 'leave one of them out',
+    });
+  }
+  const outputs = [
+    ['--junit', options.junit],
+    ['--sarif', options.sarif],
+  ] as const;
+  for (const [option, file] of outputs) if (file !== undefined) checkWritable(file, option);
+  if (options.save !== undefined) checkBaselineFolder(options.save);
+  const rules = await readRules(options);
+  const stored = options.against === undefined ? undefined : loadBaseline(options.against);
+  const progress = new Progress(new FdOutput(2), process.stderr.isTTY === true);
+  const stop = new AbortController();
+  const interrupt = (signal: NodeJS.Signals) => {
+    if (stop.signal.aborted) process.exit(signal === 'SIGINT' ? 130 : 143);
+    stop.abort(signal);
+  };
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  try {
+    const runs = await runPaths(kernel, {
+      ...(await runOptions(options)),
+      ...(options.via === undefined && stored ? { via: storedPaths(stored) } : {}),
+      signal: stop.signal,
+      onProgress: (via, instructions) => {
+        if (!options.quiet)
+          progress.update(
+            (s) => `zeropage: ${via}: ${instructions.toLocaleString('en')} instructions, ${s.toFixed(0)} s`,
+          );
+      },
+    });
+    progress.clear();
+    if (stop.signal.aborted) return stop.signal.reason === 'SIGINT' ? 130 : 143;
+    const verdict = judge(runs, stored, rules, options);
+    publish(verdict, options);
+    if (options.save !== undefined) saveBaseline(options.save, runs);
+    return verdict.exitCode;
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    progress.clear();
+  }
+}
+
+/** A stored run is held against the same paths. */
+const storedPaths = ({ records }: RunSet): string[] => records.map(({ via }) => via);
+
+async function runOptions(options: Options): Promise<CompareRunOptions> {
+  const { via, memory, cmdline, append, initrd, symbols, waypoint } = options;
+  return {
+    via: via
+      ?.split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== ''),
+    memory: parseSize(memory, '--memory'),
+    cmdline: cmdline ?? append,
+    initrd: initrd === undefined ? undefined : await readFileBytes(initrd, '--initrd'),
+    symbols,
+    waypoints: [...(waypoint ?? []), ...(options.meeting === undefined ? [] : [options.meeting])],
+    timeoutSeconds: parseSeconds(options.timeout, '--timeout'),
+    maxInstructions: parseCount(options.maxInstructions, '--max-instructions', 1),
+  };
+}
+
+type RulesFor = (records: readonly RunRecord[], known: RunSet['known']) => RuleProducer;
+
+async function readRules({ rules = [], shippedRules }: Options): Promise<RulesFor> {
+  const files = shippedRules ? [parseRules(LINUX_RULES, LINUX_RULES_FILE)] : [];
+  for (const file of rules) {
+    files.push(parseRules(new TextDecoder().decode(await readFileBytes(file, '--rules')), file));
+  }
+  const all = combineRules(files);
+  return (records, known) => (record) => evaluateRules(all, record, { functions: known(record.via), others: records });
+}
+
+function judge(runs: RunSet, stored: RunSet | undefined, rules: RulesFor, options: Options): Verdict {
+  const { records, known } = runs;
+  const { meeting, against } = options;
+  const comparison = compareRecords(records, { meeting, known, rules: rules(records, known) });
+  if (stored === undefined) return { ...comparison, exitCode: comparisonExit(comparison) };
+  const { findings, notes } = changesSince(stored, runs, meeting);
+  const changed = { ...comparison, findings, notes, against };
+  return { ...changed, exitCode: comparisonExit(changed) };
+}
+
+function publish(verdict: Verdict, options: Options): void {
+  const { kernel, paths, findings, notes } = verdict;
+  const judged = { kernel, paths: paths.map(({ via }) => via), findings };
+  if (options.junit !== undefined) writeFileWhole(options.junit, junitXml(judged));
+  if (options.sarif !== undefined) writeFileWhole(options.sarif, sarifJson({ ...judged, notes }, version()));
+  const output = new FdOutput(1);
+  if (options.json) output.write(`${JSON.stringify(verdict, null, 2)}\n`);
+  else {
+    const colour = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+    output.write(comparisonText(verdict, process.stdout.columns ?? 120, colour));
+  }
+}
