@@ -12,7 +12,7 @@
  * lies (`__per_cpu_load`, moved as the kernel is), which the rule covers too. In user mode, or before the first
  * `wrmsr` of MSR_GS_BASE and between entry and `swapgs`, GS is not the kernel's and the rule does not hold.
  * Follows: Linux include/linux/percpu-defs.h, arch/x86/include/asm/percpu.h, arch/x86/kernel/setup_percpu.c.
- * Next: boot/plan.ts. */
+ * Next: symbols/btf.ts. */
 
 /** Where a CPU has its copy of a variable. Both are as registers and symbol tables hold them: 64 bits, which may wrap. */
 export function perCpuAddress(symbol: bigint, base: bigint): bigint {

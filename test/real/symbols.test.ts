@@ -16,6 +16,7 @@ import { describeReal, readReal, realVersion } from './files.ts';
 //     { print $1, (substr($1, 1, 8) == "ffffffff" ? $2 : "A"), $3 }' System.map | LC_ALL=C sort | sha256sum
 // without the kallsyms_ part for 6.12, which keeps those names. Absolute symbols are in no kallsyms, and a per-CPU one has A there.
 const systemMaps: Record<string, { symbols: number; sha256: string }> = {
+  'linux-image-6.1.0-56-amd64 6.1.192-2': { symbols: 94_266, sha256: '4210582c9982824c299a65d2edac917230cd81b249fa6a30463cbb509598f6fb' },
   'linux-image-6.1.0-56-cloud-amd64 6.1.192-2': { symbols: 87_347, sha256: 'f5b968a18e304b6bf4445eb4846221e09a570fcc72eb16439a58c297481e6569' },
   'linux-image-6.12.117+deb12-cloud-amd64 6.12.117-1~deb12u1': { symbols: 154_686, sha256: '5a88f4de5e193e8b1f05d0ed27e27e9c9e53e52422af134cfd54bd66c16371df' },
 }; // biome-ignore format: a table
