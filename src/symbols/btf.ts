@@ -54,17 +54,19 @@ const TEXT = new TextDecoder('latin1');
 
 /** The kernel's own types; undefined when it was built without them (CONFIG_DEBUG_INFO_BTF). */
 export function readBtf(image: ElfImage): Btf | undefined {
+  const pointerSize = image.format === 'elf64' ? 8 : 4;
   const section = image.sections.find(({ name, size }) => name === '.BTF' && size > 0);
   if (section) {
     const end = Math.min(section.offset + section.size, image.bytes.length);
-    return new Btf(image.bytes.subarray(Math.min(section.offset, end), end), `${image.name}, .BTF`);
+    return new Btf(image.bytes.subarray(Math.min(section.offset, end), end), `${image.name}, .BTF`, pointerSize);
   }
   // Without a section table: magic, version, no flags, the header's size, types right behind it.
   const start = [0x9f, 0xeb, 1, 0, HEADER_BYTES, 0, 0, 0, 0, 0, 0, 0];
   for (const { type, bytes } of image.segments) {
     if (type !== PT_LOAD) continue;
     for (let at = bytes.indexOf(0x9f); at >= 0; at = bytes.indexOf(0x9f, at + 1)) {
-      if (start.every((byte, i) => bytes[at + i] === byte)) return new Btf(bytes.subarray(at), `${image.name}, BTF`);
+      if (start.every((byte, i) => bytes[at + i] === byte))
+        return new Btf(bytes.subarray(at), `${image.name}, BTF`, pointerSize);
     }
   }
   return undefined;
@@ -73,6 +75,8 @@ export function readBtf(image: ElfImage): Btf | undefined {
 export class Btf {
   /** Types are numbered below this; number 0 is void. */
   readonly count: number;
+  /** In bytes; the format itself does not say. */
+  readonly pointerSize: 4 | 8;
   private readonly where: string;
   private readonly types: DataView;
   private readonly strings: Uint8Array;
@@ -81,8 +85,9 @@ export class Btf {
   private readonly found = new Map<string, number | undefined>();
 
   /** Takes the contents of .BTF; `where` is for messages. */
-  constructor(bytes: Uint8Array, where: string) {
+  constructor(bytes: Uint8Array, where: string, pointerSize: 4 | 8 = 8) {
     this.where = where;
+    this.pointerSize = pointerSize;
     const header = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     if (bytes.length < HEADER_BYTES) throw this.damaged(`it has ${bytes.length} bytes, its header alone ${HEADER_BYTES}`);
     if (header.getUint16(0, true) !== MAGIC) throw this.damaged(`it starts with ${hex(header.getUint16(0, true))}, not ${hex(MAGIC)}`);
@@ -196,18 +201,20 @@ export class Btf {
     return id;
   } // biome-ignore format: a table
 
-  /** A variable that the kernel describes: those of .data..percpu in 6.1 and 6.12, `offset` as kallsyms has it. */
-  variable(name: string): { type: number; section: string; offset: number; size: number } | undefined {
+  /** A variable that the kernel describes: stock kernels only those of .data..percpu, with `offset` as kallsyms has it;
+   * compilers also others, which are in no section yet. */
+  variable(name: string): { type: number; size: number; section?: string; offset?: number } | undefined {
     const id = this.search(name, ['var']);
     if (id === undefined) return undefined;
+    const { type } = this.type(id) as BtfType & { kind: 'var' };
     for (let section = 1; section < this.count; section++) {
       if (this.kindOf(section) !== 'datasec') continue;
       const { name: of, entries } = this.type(section) as BtfType & { kind: 'datasec' };
-      const entry = entries.find(({ type }) => type === id);
-      if (entry) return { type: (this.type(id) as { type: number }).type, section: of, offset: entry.offset, size: entry.size };
+      const entry = entries.find((each) => each.type === id);
+      if (entry) return { type, size: entry.size, section: of, offset: entry.offset };
     }
-    return undefined;
-  } // biome-ignore format: short
+    return { type, size: this.sizeOf(type) };
+  }
 
   /** The first type of that name whose kind comes earliest in the list. */
   private search(name: string, kinds: readonly string[]): number | undefined {
@@ -239,7 +246,7 @@ export class Btf {
   }
 
   /** In bytes; 0 for what has no size (void, functions, structs that are only declared). */
-  sizeOf(id: number, pointerSize = 8): number {
+  sizeOf(id: number): number {
     let at = id;
     let times = 1;
     for (let steps = 0; steps < LONGEST_CHAIN; steps++) {
@@ -249,7 +256,7 @@ export class Btf {
         at = type.type;
         continue;
       }
-      const size = type.kind === 'ptr' ? pointerSize : 'size' in type ? type.size : 0;
+      const size = type.kind === 'ptr' ? this.pointerSize : 'size' in type ? type.size : 0;
       if (!Number.isSafeInteger(size * times)) throw this.damaged(`type ${id} has more bytes than can be counted`);
       return size * times;
     }
@@ -267,8 +274,11 @@ export class Btf {
     const spaced = inner === '' || inner[0] === '[' ? inner : ` ${inner}`;
     switch (type.kind) {
       case 'ptr': {
-        const target = this.type(type.type).kind;
-        return this.declare(type.type, target === 'array' || target === 'func_proto' ? `(*${inner})` : `*${inner}`, depth - 1);
+        // A function that does not return is a volatile one to compilers; C writes neither.
+        const behind = this.behindQualifiers(type.type);
+        const target = this.type(behind).kind;
+        if (target === 'func_proto') return this.declare(behind, `(*${inner})`, depth - 1);
+        return this.declare(type.type, target === 'array' ? `(*${inner})` : `*${inner}`, depth - 1);
       }
       case 'array':
         return this.declare(type.type, `${inner}[${type.length}]`, depth - 1);
@@ -291,6 +301,16 @@ export class Btf {
         return `${type.name}${spaced}`;
     }
   } // biome-ignore format: a case each
+
+  private behindQualifiers(id: number): number {
+    let at = id;
+    for (let steps = 0; steps < LONGEST_CHAIN; steps++) {
+      const type = this.type(at);
+      if (type.kind !== 'const' && type.kind !== 'volatile' && type.kind !== 'restrict') break;
+      at = type.type;
+    }
+    return at;
+  }
 
   private startOf(id: number): number {
     if (!Number.isInteger(id) || id < 1 || id >= this.count) throw this.damaged(`there is no type ${id}; the last is ${this.count - 1}`);

@@ -46,8 +46,6 @@ export type FlattenOptions = {
   maxDepth?: number;
   /** Asked for each element of an array of structs: true lets it join an 'elided' row. */
   elide?: (offset: number, size: number) => boolean;
-  /** Of the kernel; 8 unless it has 32 bits. */
-  pointerSize?: 4 | 8;
 };
 
 /** The fields of a type by its name; `[n]` behind the name makes an array of it: `gate_desc[256]`. */
@@ -62,9 +60,9 @@ export function flattenType(btf: Btf, id: number, options: FlattenOptions = {}):
 }
 
 /** In bytes. */
-export function sizeOfNamed(btf: Btf, typeName: string, pointerSize: 4 | 8 = 8): number {
+export function sizeOfNamed(btf: Btf, typeName: string): number {
   const { id, count = 1 } = typeNamed(btf, typeName);
-  return btf.sizeOf(id, pointerSize) * count;
+  return btf.sizeOf(id) * count;
 }
 
 function typeNamed(btf: Btf, typeName: string): { id: number; count?: number } {
@@ -100,16 +98,14 @@ class Flattener {
   private readonly maxFields: number;
   private readonly maxDepth: number;
   private readonly elide?: FlattenOptions['elide'];
-  private readonly pointerSize: 4 | 8;
   private readonly fields: Field[] = [];
   private asked = 0;
 
-  constructor(btf: Btf, { maxFields = MOST_FIELDS, maxDepth = DEEPEST, elide, pointerSize = 8 }: FlattenOptions) {
+  constructor(btf: Btf, { maxFields = MOST_FIELDS, maxDepth = DEEPEST, elide }: FlattenOptions) {
     this.btf = btf;
     this.maxFields = maxFields;
     this.maxDepth = maxDepth;
     this.elide = elide;
-    this.pointerSize = pointerSize;
   }
 
   run(id: number, count?: number): Field[] {
@@ -244,6 +240,6 @@ class Flattener {
   }
 
   private sizeOf(id: number): number {
-    return this.btf.sizeOf(id, this.pointerSize);
+    return this.btf.sizeOf(id);
   }
 }

@@ -1,9 +1,10 @@
 /** The type that a kernel variable has.
  *
- * BTF describes types, and of the variables only those of the per-CPU area; `boot_params` as a variable is not in it. The
- * few that a boot is judged by are named here with the type that the kernel's source gives them.
+ * A stock kernel's BTF describes types, and of the variables only those of the per-CPU area; `boot_params` as a variable is
+ * not in it. The few that a boot is judged by are named here with the type that the kernel's source gives them. Our own
+ * guest describes its variables, and what a kernel says of itself comes first.
  * Follows: the declarations in Linux 6.1 and 6.12, as their DWARF has them.
- * May not: guess; a variable that is not named here has no type.   Next: boot/plan.ts. */
+ * May not: guess; a variable that is described nowhere has no type.   Next: boot/plan.ts. */
 import { MiB } from '../base/numbers.ts';
 import type { Btf } from './btf.ts';
 import { sizeOfNamed } from './flatten.ts';
@@ -56,12 +57,14 @@ export function kernelVariable(
   if (address === undefined) return undefined;
   const described = btf.variable(name);
   const perCpu = described?.section === '.data..percpu';
-  const named = type ?? VARIABLE_TYPES[name];
-  if (named !== undefined) {
-    if (type === undefined && btf.find(named.replace(/\[\d+\]$/, '')) === undefined) return undefined;
-    return sized({ name, address, perCpu, type: named, size: sizeOfNamed(btf, named) });
+  if (type === undefined && described) {
+    return sized({ name, address, perCpu, type: described.type, size: btf.sizeOf(described.type) });
   }
-  return described && sized({ name, address, perCpu, type: described.type, size: btf.sizeOf(described.type) });
+  const named = type ?? VARIABLE_TYPES[name];
+  // A kernel built without the feature lacks the type; a type that the user names is the user's to get right.
+  if (named === undefined || (type === undefined && btf.find(named.replace(/\[\d+\]$/, '')) === undefined))
+    return undefined;
+  return sized({ name, address, perCpu, type: named, size: sizeOfNamed(btf, named) });
 }
 
 function sized(variable: KernelVariable): KernelVariable | undefined {

@@ -65,14 +65,14 @@ describe('the types of a kernel', () => {
     const more: TypeSpec[] = [
       ...SAMPLE, { const: TYPES.char }, { ptr: 26 }, { const: 27 }, { ptr: TYPES.name }, { array: TYPES.handler, length: 3 }, { ptr: 0 },
       { func_proto: 0 }, { ptr: 32 }, { func_proto: 31, parameters: [['', TYPES.int], ['', 0]] }, { ptr: 34 }, { name: 'gone', fwd: 'struct' }, { ptr: 36 },
-      { array: TYPES.name, length: 2 },
+      { array: TYPES.name, length: 2 }, { volatile: 32 }, { ptr: 39 },
     ]; // biome-ignore format: a table
     const declared = new Btf(buildBtf(more), 'x');
     const cases: [number, string][] = [
       [0, 'void'], [TYPES.int, 'int'], [TYPES.charPtr, 'char *'], [TYPES.name, 'char[16]'], [TYPES.listPtr, 'struct list_head *'], [TYPES.color, 'enum color'],
       [TYPES.handler, 'int (*)(char *, enum color)'], [TYPES.points, 'struct point[4]'], [TYPES.anonymous, 'union {...}'], [TYPES.constAlias, 'const thing_t'],
       [27, 'const char *'], [28, 'const char * const'], [29, 'char (*)[16]'], [30, 'int (*[3])(char *, enum color)'], [31, 'void *'], [33, 'void (*)(void)'],
-      [35, 'void *(*)(int, ...)'], [37, 'struct gone *'], [38, 'char[2][16]'],
+      [35, 'void *(*)(int, ...)'], [37, 'struct gone *'], [38, 'char[2][16]'], [40, 'void (*)(void)'],
     ]; // biome-ignore format: a table
     for (const [id, text] of cases) expect(declared.declaration(id)).toBe(text);
   });
@@ -80,7 +80,7 @@ describe('the types of a kernel', () => {
   it('have sizes', () => {
     const cases = [[0, 0], [TYPES.thing, 112], [TYPES.constAlias, 112], [TYPES.charPtr, 8], [TYPES.points, 32], [TYPES.flexible, 0], [TYPES.proto, 0]]; // biome-ignore format: a table
     for (const [id, size] of cases) expect(btf.sizeOf(id), `${id}`).toBe(size);
-    expect(btf.sizeOf(TYPES.charPtr, 4)).toBe(4);
+    expect(new Btf(buildBtf(SAMPLE), 'x', 4).sizeOf(TYPES.charPtr)).toBe(4);
   });
 
   it('say where per-CPU variables are', () => {

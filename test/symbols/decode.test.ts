@@ -53,7 +53,7 @@ describe('a struct as a list', () => {
 
   it('of a 32-bit kernel has narrow pointers', () => {
     const narrow: TypeSpec[] = [{ ptr: 0 }, { array: 1, length: 2 }, { name: 's', struct: 12, members: [['a', 1, 0], ['b', 2, 32]] }];
-    const fields = flatten(new Btf(buildBtf(narrow), 'x'), 's', { pointerSize: 4 });
+    const fields = flatten(new Btf(buildBtf(narrow), 'x', 4), 's');
     expect(fields.map(short)).toEqual(['a +0, 4 pointer', 'b[0] +4, 4 pointer', 'b[1] +8, 4 pointer']);
   }); // biome-ignore format: short
 
@@ -142,7 +142,11 @@ describe('a struct in words', () => {
 });
 
 describe('a variable of the kernel', () => {
-  const types: TypeSpec[] = [...SAMPLE, { name: 'boot_params', struct: 4096, members: [['scratch', TYPES.int, 0]] }];
+  const types: TypeSpec[] = [
+    ...SAMPLE,
+    { name: 'boot_params', struct: 4096, members: [['scratch', TYPES.int, 0]] },
+    { name: 'jiffies', var: TYPES.u64 },
+  ];
   const kernel = new Btf(buildBtf(types), 'x');
   const symbol = (name: string, address: bigint) => ({
     name,
@@ -156,11 +160,13 @@ describe('a variable of the kernel', () => {
     symbol('boot_params', 0x1000n),
     symbol('pv_ops', 0x2000n),
     symbol('mine', 0x3000n),
+    symbol('jiffies', 0x4000n),
   ]);
 
   it('has the type that the kernel describes, that its source gives it, or that the user names', () => {
     expect(kernelVariable(table, kernel, 'cpu_thing')).toEqual({ name: 'cpu_thing', address: 0x40n, perCpu: true, type: TYPES.thing, size: 112 });
     expect(kernelVariable(table, kernel, 'boot_params')).toEqual({ name: 'boot_params', address: 0x1000n, perCpu: false, type: 'struct boot_params', size: 4096 });
+    expect(kernelVariable(table, kernel, 'jiffies')).toEqual({ name: 'jiffies', address: 0x4000n, perCpu: false, type: TYPES.u64, size: 8 });
     expect(kernelVariable(table, kernel, 'mine', 'list_head[2]')).toMatchObject({ address: 0x3000n, size: 32 });
   }); // biome-ignore format: short
 
