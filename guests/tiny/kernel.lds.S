@@ -57,11 +57,15 @@ SECTIONS
 	} :data
 
 	.bss ALIGN(PAGE_SIZE) (NOLOAD) : AT(ADDR(.bss) - START_KERNEL_MAP) {
-		__bss_start = .;
-		*(.bss..page_aligned)
+		/* .brk: memory to be given away in pieces before there is an allocator. Cleared like .bss. */
 		__tables_start = .;
+		__brk_base = .;
+		*(.bss..brk)
+		__brk_limit = .;
+		__bss_start = .;
 		*(.bss..page_tables)
 		__tables_end = .;
+		*(.bss..page_aligned)
 		*(.bss .bss.[!.]*)
 		. = ALIGN(PAGE_SIZE);
 		__bss_stop = .;

@@ -35,6 +35,7 @@ const MACHINE_LINES = [
   /^loader: /, // QEMU is loader 0xb0
   /^Xen version: |^Grant table: /,
   /^check: the console page is granted/, // a dom0 has no such page
+  /^microcode: |^mtrr: |^bios: /, // of the PC that it runs on, if it is one
 ];
 
 export function comparable(console: string): string[] {

@@ -30,9 +30,9 @@ FUNC(startup_32)
 2:
 	movl	$pa(early_stack_end), %esp
 
-	/* .bss first: boot_params lies in it. */
+	/* .brk and .bss first: boot_params lies there. */
 	xorl	%eax, %eax
-	movl	$pa(__bss_start), %edi
+	movl	$pa(__brk_base), %edi
 	movl	$pa(__bss_stop), %ecx
 	subl	%edi, %ecx
 	shrl	$2, %ecx

@@ -56,12 +56,7 @@ FUNC(startup_64)
 	pushq	$1f
 	lretq
 1:
-	/* Per-CPU data hang off GS. swapgs exchanges this base with the user's. */
-	movl	$MSR_GS_BASE, %ecx
-	movq	$per_cpu_area, %rax
-	movq	%rax, %rdx
-	shrq	$32, %rdx
-	wrmsr
+	call	load_percpu_segment
 
 	pushq	$0
 	popfq
@@ -71,6 +66,17 @@ FUNC(startup_64)
 2:	hlt
 	jmp	2b
 END_FUNC(startup_64)
+
+/* load_percpu_segment: per-CPU data hang off GS, the stack canary among them, so C code with a canary needs this before.
+ * swapgs exchanges this base with the user's. Clobbers rax, rcx, rdx. */
+FUNC(load_percpu_segment)
+	movl	$MSR_GS_BASE, %ecx
+	movq	$fixed_percpu_data, %rax
+	movq	%rax, %rdx
+	shrq	$32, %rdx
+	wrmsr
+	ret
+END_FUNC(load_percpu_segment)
 
 /* make_early_tables: 4 GiB by 2 MiB pages at 0 (identity) and at PAGE_OFFSET, and 1 GiB at START_KERNEL_MAP shifted by
  * phys_base (rbp). Written before .bss is cleared, so the tables lie in .bss..early. Clobbers rax, rcx, rdx, rdi. */

@@ -9,6 +9,8 @@
  * Follows: Linux arch/x86/platform/pvh/head.S; Xen docs/misc/pvh.pandoc.   Next: kernel/pvh.c. */
 #include "asm.h"
 
+#define HVM_START_INFO_cmdline 24	/* cmdline_paddr */
+
 	.section .head.text, "ax"
 	.code32
 FUNC(pvh_start)
@@ -64,20 +66,36 @@ FUNC(pvh_start)
 	jmp	*%rax
 .Lhigh:
 	movq	$early_stack_end, %rsp
-	movl	$MSR_GS_BASE, %ecx		/* C code may use per-CPU data from its first line on */
-	movq	$per_cpu_area, %rax
-	movq	%rax, %rdx
-	shrq	$32, %rdx
-	wrmsr
 	xorl	%ebp, %ebp
-	movl	%ebx, %edi
-	call	prepare_pvh
+	movl	%ebx, %eax
+	movq	HVM_START_INFO_cmdline(%rax), %rdi
+	call	note_plants
+	PLANTED	"gs-base-pvh", 1f
+	call	load_percpu_segment
+1:	movl	%ebx, %r12d
+	movq	$pa(prepare_pvh), %r13		/* the plant: C code where it is loaded, not where it is linked */
+	PLANTED	"pvh-physical", 1f
+	movq	$prepare_pvh, %r13
+1:	movl	%r12d, %edi
+	call	*%r13
 
 	movq	$pa(pvh_bootparams), %rsi
 	movq	$pa(startup_64), %rax
 	jmp	*%rax
 #else
-	movl	$prepare_pvh, %edi
+	/* plant=pvh-pae: PAE before paging, right for kernels with three levels of tables, and this one has two. */
+	movl	$pa(early_stack_end), %esp
+	movl	HVM_START_INFO_cmdline(%ebx), %eax
+	testl	%eax, %eax
+	jz	1f
+	movl	$pa(pvh_pae_word), %edx
+	call	is_word_of
+	testl	%eax, %eax
+	jz	1f
+	movl	%cr4, %eax
+	orl	$0x20, %eax
+	movl	%eax, %cr4
+1:	movl	$prepare_pvh, %edi
 	movl	$pa(pvh_bootparams), %esi
 	jmp	prepare_then_startup_32
 #endif
@@ -104,6 +122,12 @@ pvh_top_pgt:		.skip PAGE_SIZE
 pvh_level3_ident:	.skip PAGE_SIZE
 pvh_level3_kernel:	.skip PAGE_SIZE
 pvh_level2:		.skip 4 * PAGE_SIZE
+#endif
+
+#ifndef CONFIG_X86_64
+	.section .rodata
+pvh_pae_word:
+	.asciz	"plant=pvh-pae"
 #endif
 
 /* The promise to loaders. Owner "Xen", type 18 = XEN_ELFNOTE_PHYS32_ENTRY. The notes of a PV kernel are in xen.S. */

@@ -9,7 +9,7 @@
 #define PT_CS (18 * 8)
 #define PV_IRET pv_ops + 0	/* struct paravirt begins with these two: paravirt.h asserts that */
 #define PV_SWAPGS pv_ops + 8
-#define PER_CPU_USER_SP 0	/* struct per_cpu, processor.h */
+#define PER_CPU_USER_SP 0	/* struct fixed_percpu_data, processor.h */
 #define PER_CPU_ENTRY_SP 8
 
 	.text

@@ -19,6 +19,7 @@
  *
  * Follows: Linux arch/x86/xen/xen-head.S; Xen xen/include/public/elfnote.h.   Next: kernel/xen.c. */
 #include "asm.h"
+#include "xen/numbers.h"
 
 	.section .head.text, "ax"
 	.code64
@@ -26,15 +27,14 @@ FUNC(startup_xen)
 	cld
 	movq	$early_stack_end, %rsp		/* a stack of our own: the builder's is not in our image */
 
-	/* Per-CPU data hang off GS. This WRMSR raises #GP; Xen sees what it wanted to be and does it. */
-	movl	$MSR_GS_BASE, %ecx
-	movq	$per_cpu_area, %rax
-	movq	%rax, %rdx
-	shrq	$32, %rdx
-	wrmsr
-
 	xorl	%ebp, %ebp			/* the end of every frame chain */
-	movq	%rsi, %rdi
+
+	movq	%rsi, %rbx
+	leaq	START_INFO_cmd_line(%rsi), %rdi
+	call	note_plants
+	PLANTED	"gs-base-pv", 1f
+	call	load_percpu_segment		/* its WRMSR raises #GP; Xen sees what it wanted to be and does it */
+1:	movq	%rbx, %rdi
 	call	xen_start_kernel
 	ud2					/* does not return */
 END_FUNC(startup_xen)

@@ -8,7 +8,8 @@
 
 /* kernel.lds.S */
 extern char _text[], _etext[], __start_rodata[], __end_rodata[], _sdata[], _end[], __bss_start[], __bss_stop[];
-extern char __tables_start[], __tables_end[]; /* pages that are or may become page tables */
+extern char __tables_start[], __tables_end[]; /* pages that are or may become page tables, and the GDT */
+extern char __brk_base[], __brk_limit[]; /* part of them */
 
 /* How we came in, for the banner; in .data, since it is set before .bss is cleared. */
 struct boot_origin {
@@ -19,6 +20,11 @@ extern struct boot_origin boot_origin;
 
 extern struct boot_params boot_params;
 extern char boot_command_line[COMMAND_LINE_SIZE];
+
+/* plant.c: answers from the first C function on */
+void note_plants(const char *command_line);
+int planted(const char *name);
+int is_word_of(const char *text, const char *word);
 
 /* head64.c, head32.c, head_common.c: from the entry path to start_kernel */
 void x86_64_start_kernel(unsigned long real_mode_data);
@@ -31,14 +37,86 @@ extern unsigned long early_page_offset;
 void prepare_pvh(unsigned long start_info); /* pvh.c */
 void prepare_multiboot(unsigned long info_address); /* multiboot.c */
 
+/* cpu.c, cr4.c */
+#define X86_FEATURE_MTRR 12
+#define X86_FEATURE_FXSR 24
+#define X86_FEATURE_XMM 25
+#define X86_FEATURE_NX (32 + 20)
+struct cpuinfo_x86 {
+	u32 x86_capability[2]; /* CPUID 1 and 0x80000001, edx */
+	u32 x86_phys_bits;
+	u32 microcode, microcode_known; /* legacy.c */
+};
+extern struct cpuinfo_x86 boot_cpu_data;
+extern unsigned long __supported_pte_mask;
+struct tlb_state {
+	unsigned long cr4;
+};
+extern struct tlb_state cpu_tlbstate;
+void get_cpu_cap(void);
+int boot_cpu_has(unsigned int feature);
+void get_cpu_address_sizes(void);
+void x86_configure_nx(void);
+void early_cpu_init(void);
+void cr4_init_shadow(void);
+void fpu__init_cpu(void);
+
+/* kasan.c */
+#ifdef CONFIG_X86_64
+void kasan_early_init(pte_t *root);
+void kasan_map_early_shadow(pte_t *root);
+void kasan_init(void);
+void kasan_explain_fault(unsigned long address);
+#else
+static inline void kasan_map_early_shadow(pte_t *root) { (void)root; }
+static inline void kasan_init(void) {}
+static inline void kasan_explain_fault(unsigned long address) { (void)address; }
+#endif
+
+/* legacy.c */
+struct x86_platform_ops {
+	struct x86_legacy_features {
+		int bios_areas, mtrr;
+	} legacy;
+};
+extern struct x86_platform_ops x86_platform;
+void x86_early_init_platform_quirks(void);
+void load_ucode_bsp(void);
+void find_bios_areas(void);
+void mtrr_bp_init(void);
+
+/* memblock.c */
+struct memblock_region {
+	phys_t base, size;
+};
+struct memblock {
+	struct {
+		unsigned int cnt;
+		struct memblock_region regions[16];
+	} reserved;
+};
+extern struct memblock memblock;
+void memblock_reserve(phys_t base, phys_t size);
+int memblock_regions_overlap(void);
+phys_t memblock_phys_alloc(phys_t size);
+void early_reserve_memory(void);
+
+/* pages.c */
+struct page {
+	unsigned int flags; /* PG_* */
+	unsigned int mapcount;
+};
+#define PG_pinned 1
+struct page *virt_to_page(const void *p);
+void sparse_init(void);
+
 /* main.c */
 void start_kernel(void) __noreturn;
 void rest_init(void) __noreturn;
 void check(int holds, const char *what); /* a failed check spoils the verdict */
 
-/* setup.c, e820.c, cpu.c, initrd.c */
+/* setup.c, e820.c, initrd.c */
 void setup_arch(void);
-void early_cpu_init(void);
 void e820__memory_setup(void);
 phys_t e820_ram_bytes(void);
 void list_initrd(void);
@@ -47,12 +125,16 @@ const char *cmdline_value(const char *key); /* "exit=" → what follows it, or N
 
 /* mm.c */
 void paging_init(void);
+void map_page(unsigned long va, phys_t page, unsigned long flags);
 void map_user_page(unsigned long va, void *page, unsigned long flags);
 void read_physical(void *to, phys_t from, size_t length);
+void write_physical(phys_t to, const void *from, size_t length);
 phys_t virt_to_phys(const void *symbol);
 
 /* traps.c, descriptors.c */
+extern gdt_desc gdt_page[];
 void idt_setup_early_handler(void);
+void early_trap_selftest(void);
 void trap_init(void);
 void cpu_init(void);
 void do_trap(struct pt_regs *regs);

@@ -12,6 +12,7 @@
 #define START_KERNEL_MAP 0xffffffff80000000ul
 #define PAGE_OFFSET 0xffff888000000000ul
 #endif
+#define VMEMMAP_START 0xffffea0000000000ul /* an array of struct page, by page frame */
 #define PTRS_PER_TABLE 512
 #else
 #ifdef __ASSEMBLER__
@@ -20,6 +21,7 @@
 #define START_KERNEL_MAP 0xc0000000ul
 #endif
 #define PAGE_OFFSET START_KERNEL_MAP /* 32-bit: the image lies in the direct map */
+#define VMEMMAP_START 0xf0000000ul /* an array of struct page, by page frame */
 #define PTRS_PER_TABLE 1024
 #define EARLY_MAP_TABLES 8 /* initial_page_table maps 32 MiB */
 #endif

@@ -40,6 +40,7 @@ struct pv_cpu_ops {
 	void (*load_sp0)(struct tss_struct *tss, unsigned long sp); /* the stack for entries from user mode */
 	void (*syscall_init)(void);
 	void (*cpuid)(u32 *eax, u32 *ebx, u32 *ecx, u32 *edx); /* eax and ecx are read first */
+	u64 (*read_msr)(u32 msr);
 	unsigned long (*read_cr0)(void);
 	unsigned long (*read_cr4)(void);
 	void (*write_cr4)(unsigned long value);
@@ -59,6 +60,7 @@ struct pv_irq_ops {
 struct pv_mmu_ops {
 	/* Where no loader put a memory map into boot_params, this does; it says who knew. */
 	const char *(*memory_setup)(void);
+	void (*init_after_bootmem)(void); /* page tables and struct pages are there; may be NULL */
 	unsigned long (*read_cr2)(void);
 	unsigned long (*read_cr3)(void);
 	void (*write_cr3)(phys_t table);
@@ -101,6 +103,7 @@ _Static_assert(offsetof(struct paravirt, cpu.swapgs) == sizeof(void *), "PV_SWAP
 extern struct paravirt pv_ops;
 
 /* Of the native operations those that other tables use, too. */
+u64 native_read_msr(u32 msr);
 unsigned long native_read_cr0(void);
 unsigned long native_read_cr4(void);
 void native_write_cr4(unsigned long value);

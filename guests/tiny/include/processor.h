@@ -58,12 +58,17 @@ struct tss_struct {
 } __packed;
 _Static_assert(sizeof(struct tss_struct) == 104, "a TSS without an I/O bitmap");
 
-/* Reached through GS in 64-bit assembly; the first two are known there by offset. */
-struct per_cpu {
+/* Reached through GS in 64-bit code: the first two by assembly, the last by the compiler, which has set its offset. */
+struct fixed_percpu_data {
 	unsigned long user_sp;  /* the user's rsp during a system call */
 	unsigned long entry_sp; /* where the kernel's stack begins on entry from user mode */
+	unsigned long unused[3];
+	unsigned long stack_canary;
 };
-extern struct per_cpu per_cpu_area;
+extern struct fixed_percpu_data fixed_percpu_data;
+#ifdef CONFIG_X86_64
+_Static_assert(offsetof(struct fixed_percpu_data, stack_canary) == 0x28, "where gcc reads it");
+#endif
 
 static inline int user_mode(const struct pt_regs *regs)
 {

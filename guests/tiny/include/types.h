@@ -20,6 +20,13 @@ typedef unsigned long size_t;
 /* Data that C code uses before .bss is cleared (clear_bss would wipe it otherwise). */
 #define __initdata __section(".data")
 
+/* With a canary between its locals and its return address, which it takes from per-CPU data (64-bit build only). */
+#ifdef CONFIG_X86_64
+#define __stack_protected __attribute__((stack_protect))
+#else
+#define __stack_protected
+#endif
+
 /* One definition for both builds; an address that is really a physical one is a phys_t. */
 typedef u64 phys_t;
 
@@ -27,4 +34,5 @@ void *memcpy(void *to, const void *from, size_t n);
 void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
+int is_clear(const void *area, size_t n); /* nothing but zeros; n is a multiple of the word */
 size_t strlen(const char *s);

@@ -5,7 +5,10 @@
 /* From entry/head_32.S, at our linked address; .bss is clear, boot_params and boot_command_line are copied. */
 void i386_start_kernel(void)
 {
+	note_plants(boot_command_line);
+	cr4_init_shadow();
 	idt_setup_early_handler();
 	sanitize_boot_params(&boot_params);
+	x86_early_init_platform_quirks();
 	start_kernel();
 }

@@ -6,6 +6,8 @@
  * Xen's domain builder hold it where the kernel is linked. */
 unsigned long early_page_offset __initdata = PAGE_OFFSET;
 
+extern pte_t early_top_pgt[]; /* entry/head_64.S */
+
 static void *early_va(phys_t address)
 {
 	return (void *)(early_page_offset + address);
@@ -26,9 +28,15 @@ static void copy_bootdata(unsigned long real_mode_data)
 /* From entry/head_64.S, at our linked address, with the physical address of the zero page. */
 void x86_64_start_kernel(unsigned long real_mode_data)
 {
+	const struct boot_params *params = early_va(real_mode_data);
+
+	note_plants(params->hdr.cmd_line_ptr ? early_va(params->hdr.cmd_line_ptr) : NULL);
+	cr4_init_shadow();
 	clear_bss();
+	kasan_early_init(early_top_pgt);
 	idt_setup_early_handler();
 	copy_bootdata(real_mode_data);
+	load_ucode_bsp();
 	x86_64_start_reservations(real_mode_data);
 }
 
@@ -37,5 +45,6 @@ void x86_64_start_reservations(unsigned long real_mode_data)
 {
 	if (!boot_params.hdr.version)
 		copy_bootdata(real_mode_data);
+	x86_early_init_platform_quirks();
 	start_kernel();
 }

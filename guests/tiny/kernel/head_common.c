@@ -13,12 +13,25 @@ struct boot_origin boot_origin __initdata = {
 
 struct boot_params boot_params;
 char boot_command_line[COMMAND_LINE_SIZE];
-struct per_cpu per_cpu_area __initdata;
+struct fixed_percpu_data fixed_percpu_data __initdata = { .stack_canary = (unsigned long)0x57ac6ca17a121e00ull };
 
+/* Nobody promises zeros: behind the data of a kernel that unpacked itself lies the rest of what it unpacked.
+ * plant=brk forgets the .brk area, as Linux did until 5.19. */
 void clear_bss(void)
 {
 	memset(__bss_start, 0, __bss_stop - __bss_start);
+	if (!planted("brk"))
+		memset(__brk_base, 0, __brk_limit - __brk_base);
 }
+
+#ifdef CONFIG_X86_64
+/* The compiler's call when the canary of a function has changed on its way. */
+void __stack_chk_fail(void);
+void __stack_chk_fail(void)
+{
+	panic("stack-protector: Kernel stack is corrupted in: %p", __builtin_return_address(0));
+}
+#endif
 
 /* A loader that copied the whole file over the zero page, garbage included, left the sentinel byte nonzero. Then only
  * those fields that such a loader must have written can be believed. */

@@ -19,9 +19,11 @@ extern unsigned long phys_base;
 /* The window lies behind the kernel's 2 MiB, under a table of its own. */
 #define WINDOW (START_KERNEL_MAP + LOAD_PHYSICAL_ADDR + 0x400000)
 
-#define NR_TABLES 12
+#define NR_TABLES 16
 
-static pte_t tables[NR_TABLES][PTRS_PER_TABLE] __section(".bss..page_tables") __aligned(PAGE_SIZE);
+/* RESERVE_BRK: what extend_brk() can give away, pages for tables. */
+static char brk_area[NR_TABLES * PAGE_SIZE] __section(".bss..brk") __aligned(PAGE_SIZE);
+static char *brk_end = brk_area;
 static unsigned int tables_used;
 static pte_t *top_table; /* init_top_pgt, swapper_pg_dir */
 static unsigned long nx;
@@ -36,11 +38,24 @@ static pte_t *table_at(phys_t address)
 	return (pte_t *)((unsigned long)address - phys_base + START_KERNEL_MAP); /* tables are part of our image */
 }
 
+static void *extend_brk(size_t size)
+{
+	void *area = brk_end;
+
+	if (brk_end + size > brk_area + sizeof(brk_area))
+		panic("mm: more than %u page tables", NR_TABLES);
+	brk_end += size;
+	return area;
+}
+
+/* Garbage in a new table would be entries; a hypervisor looks for itself, so for the sake of all others we do. */
 static pte_t *alloc_table(unsigned int level)
 {
-	if (tables_used == NR_TABLES)
-		panic("mm: more than %u page tables", NR_TABLES);
-	pte_t *table = tables[tables_used++];
+	pte_t *table = extend_brk(PAGE_SIZE);
+
+	tables_used++;
+	if (!is_clear(table, PAGE_SIZE))
+		panic("mm: the .brk area was not clear: garbage in page table %u", tables_used);
 	pv_ops.mmu.alloc_table(virt_to_phys(table), level);
 	return table;
 }
@@ -62,7 +77,7 @@ static pte_t *walk(unsigned long va)
 	return &table[va >> 12 & (PTRS_PER_TABLE - 1)];
 }
 
-static void map_page(unsigned long va, phys_t page, unsigned long flags)
+void map_page(unsigned long va, phys_t page, unsigned long flags)
 {
 	pv_ops.mmu.set_pte_at(va, walk(va), pv_ops.mmu.make_pte(page, flags | PAGE_PRESENT));
 }
@@ -73,21 +88,9 @@ static void map_kernel_range(const char *from, const char *to, unsigned long fla
 		map_page((unsigned long)from, virt_to_phys(from), flags);
 }
 
-static int cpu_has_nx(void)
-{
-#ifdef CONFIG_X86_64
-	u32 eax = 0x80000001, ebx, ecx = 0, edx;
-
-	pv_ops.cpu.cpuid(&eax, &ebx, &ecx, &edx);
-	return edx >> 20 & 1;
-#else
-	return 0; /* two-level tables have no such bit */
-#endif
-}
-
 void paging_init(void)
 {
-	nx = cpu_has_nx() ? PAGE_NX : 0;
+	nx = PAGE_NX & __supported_pte_mask;
 	top_table = alloc_table(LEVELS);
 	map_kernel_range(_text, _etext, 0);
 	map_kernel_range(__start_rodata, __end_rodata, nx);
@@ -95,6 +98,7 @@ void paging_init(void)
 	map_kernel_range(__tables_start, __tables_end, pv_ops.mmu.table_flags | nx);
 	map_kernel_range(__tables_end, _end, PAGE_RW | nx);
 	walk(WINDOW);
+	kasan_map_early_shadow(top_table);
 	pv_ops.mmu.write_cr3(virt_to_phys(top_table));
 	printk("mm: kernel [mem 0x%llx-0x%llx] on %u tables of its own\n", virt_to_phys(_text), virt_to_phys(_end) - 1,
 	       tables_used);
@@ -103,20 +107,38 @@ void paging_init(void)
 void map_user_page(unsigned long va, void *page, unsigned long flags)
 {
 	map_page(va, virt_to_phys(page), flags | PAGE_USER | (flags & PAGE_RW ? nx : 0));
+	virt_to_page(page)->mapcount++;
 }
 
-/* Physical memory that is not mapped, through the window, page by page. */
+/* Physical memory that is not mapped, through the window. What it is used for must not cross a page. */
+static void *open_window(phys_t address, unsigned long flags)
+{
+	unsigned long offset = address & (PAGE_SIZE - 1);
+
+	map_page(WINDOW, address - offset, flags | nx);
+	pv_ops.mmu.flush_tlb_one(WINDOW);
+	return (void *)(WINDOW + offset);
+}
+
+static size_t rest_of_page(phys_t address, size_t length)
+{
+	size_t rest = PAGE_SIZE - (address & (PAGE_SIZE - 1));
+
+	return rest < length ? rest : length;
+}
+
 void read_physical(void *to, phys_t from, size_t length)
 {
-	while (length) {
-		unsigned long offset = from & (PAGE_SIZE - 1);
-		size_t piece = PAGE_SIZE - offset < length ? PAGE_SIZE - offset : length;
+	for (size_t piece; length; to = (char *)to + piece, from += piece, length -= piece) {
+		piece = rest_of_page(from, length);
+		memcpy(to, open_window(from, 0), piece);
+	}
+}
 
-		map_page(WINDOW, from - offset, nx);
-		pv_ops.mmu.flush_tlb_one(WINDOW);
-		memcpy(to, (void *)(WINDOW + offset), piece);
-		to = (char *)to + piece;
-		from += piece;
-		length -= piece;
+void write_physical(phys_t to, const void *from, size_t length)
+{
+	for (size_t piece; length; to += piece, from = (const char *)from + piece, length -= piece) {
+		piece = rest_of_page(to, length);
+		memcpy(open_window(to, PAGE_RW), from, piece);
 	}
 }

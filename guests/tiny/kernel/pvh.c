@@ -11,10 +11,11 @@ static void *low_memory(u64 address)
 	return (void *)(unsigned long)address; /* identity-mapped here */
 }
 
-void prepare_pvh(unsigned long start_info)
+__stack_protected void prepare_pvh(unsigned long start_info)
 {
 	const struct hvm_start_info *info = low_memory(start_info);
 
+	note_plants(low_memory(info->cmdline_paddr)); /* in the 64-bit build entry/pvh.S has wanted to know before */
 	boot_origin.entry = "pvh_start";
 	boot_origin.filled_by = "the guest, from hvm_start_info";
 	if (info->magic != XEN_HVM_START_MAGIC_VALUE)
@@ -33,7 +34,8 @@ void prepare_pvh(unsigned long start_info)
 		pvh_bootparams.hdr.ramdisk_image = initrd->paddr;
 		pvh_bootparams.hdr.ramdisk_size = initrd->size;
 	}
-	pvh_bootparams.hdr.version = 0x20c;
+	/* 2.12; plant=boot-version: 2.18, which is 12 read as a hexadecimal number, as Linux had it until 5.0. */
+	pvh_bootparams.hdr.version = planted("boot-version") ? 0x212 : 0x20c;
 	pvh_bootparams.hdr.type_of_loader = 0xb0; /* what Linux writes for a loader that is not Xen */
 	pvh_bootparams.acpi_rsdp_addr = info->rsdp_paddr;
 }

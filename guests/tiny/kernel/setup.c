@@ -25,8 +25,28 @@ void setup_arch(void)
 	       hdr->version >> 8, hdr->version & 0xff, hdr->hardware_subarch, subarch_name(hdr->hardware_subarch));
 	printk("Command line: %s\n", boot_command_line);
 	early_cpu_init();
+	early_trap_selftest();
+
+	int late = planted("early-reserve");
+	if (!late)
+		early_reserve_memory();
 	e820__memory_setup();
+	if (late)
+		early_reserve_memory();
+	check(!memblock_regions_overlap(), "no memory is reserved for two");
+
 	paging_init();
+	kasan_init();
+	late = planted("struct-pages");
+	if (!late)
+		sparse_init();
+	if (pv_ops.mmu.init_after_bootmem)
+		pv_ops.mmu.init_after_bootmem();
+	if (late)
+		sparse_init();
+
+	find_bios_areas();
+	mtrr_bp_init();
 }
 
 /* Words are separated by spaces; one that nobody knows is nobody's business. */

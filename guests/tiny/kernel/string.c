@@ -19,8 +19,10 @@ void *memmove(void *to, const void *from, size_t n)
 
 #ifdef CONFIG_X86_64
 #define STOS_WORD "rep stosq"
+#define SCAS_WORD "repe scasq"
 #else
 #define STOS_WORD "rep stosl"
+#define SCAS_WORD "repe scasl"
 #endif
 
 /* By words, then the rest: .bss is the biggest thing we ever fill. */
@@ -33,6 +35,14 @@ void *memset(void *to, int byte, size_t n)
 	asm volatile(STOS_WORD : "+D"(d), "+c"(words) : "a"(word) : "memory");
 	asm volatile("rep stosb" : "+D"(d), "+c"(rest) : "a"(word) : "memory");
 	return to;
+}
+
+int is_clear(const void *area, size_t n)
+{
+	size_t words = n / sizeof(long);
+
+	asm volatile(SCAS_WORD : "+D"(area), "+c"(words) : "a"(0ul) : "memory", "cc");
+	return !((const unsigned long *)area)[-1]; /* the last word that was looked at */
 }
 
 int memcmp(const void *a, const void *b, size_t n)

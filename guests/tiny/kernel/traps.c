@@ -37,6 +37,7 @@ static void show_page_fault(const struct pt_regs *regs)
 	unsigned long error = regs->error_code;
 
 	printk("BUG: unable to handle page fault for address: %p\n", (void *)pv_ops.mmu.read_cr2());
+	kasan_explain_fault(pv_ops.mmu.read_cr2());
 	printk("#PF: %s %s in %s mode\n", error & 4 ? "user" : "supervisor",
 	       error & 16 ? "instruction fetch" : error & 2 ? "write access" : "read access",
 	       user_mode(regs) ? "user" : "kernel");
@@ -85,4 +86,15 @@ void do_trap(struct pt_regs *regs)
 	} else {
 		pv_ops.irq.handle(regs);
 	}
+}
+
+/* An exception must be survived long before trap_init(): Linux's WARN is one, and so are the breakpoints with which it
+ * tries out its patching of code. Who has told the hypervisor of no handlers (plant=early-traps), or goes back the wrong
+ * way (plant=native-iret), ends here. */
+void early_trap_selftest(void)
+{
+	unsigned int before = breakpoints_taken;
+
+	asm volatile("int3" : : : "memory");
+	check(breakpoints_taken == before + 1, "an early exception is taken and returns");
 }

@@ -8,6 +8,7 @@
 #include "xen/hypercall.h"
 
 struct start_info xen_start_info;
+enum xen_domain_type xen_domain_type;
 
 void xen_must(long result, const char *what)
 {
@@ -36,20 +37,46 @@ static void fill_boot_params(const struct start_info *info)
 	/* hdr.version stays 0: no boot protocol was spoken. x86_64_start_reservations() understands. */
 }
 
-void xen_start_kernel(const struct start_info *info)
+_Static_assert(offsetof(struct start_info, cmd_line) == START_INFO_cmd_line, "entry/xen.S");
+
+/* Each step is one that other paths take, too, or need not; which of them may be forgotten says planted(). */
+__stack_protected void xen_start_kernel(const struct start_info *info)
 {
-	clear_bss();
+	if (!planted("bss"))
+		clear_bss();
 	boot_origin.entry = "startup_xen";
 	boot_origin.filled_by = "the guest, from start_info";
 
 	/* The builder mapped start_info behind our image; paging_init() will not. What we need of it later is in a copy. */
 	memcpy(&xen_start_info, info, sizeof(xen_start_info));
+	if (!planted("domain-type"))
+		xen_domain_type = XEN_PV_DOMAIN;
 	xen_init_pv_ops();
+	pv_ops.console.init(); /* whatever goes wrong from here on can be said */
+	if (!planted("native-iret"))
+		xen_early_iret_patch();
 	if (memcmp(info->magic, "xen-3.0-x86_64", 14))
 		panic("xen: start_info has magic \"%s\"", info->magic);
-	idt_setup_early_handler();
 
+	get_cpu_cap();
+	if (planted("nx-order"))
+		xen_setup_gdt();
+	x86_configure_nx();
+	if (!planted("nx-order"))
+		xen_setup_gdt();
+	if (!planted("phys-bits"))
+		get_cpu_address_sizes();
+	if (!planted("early-traps"))
+		idt_setup_early_handler();
+
+	if (!planted("kasan"))
+		kasan_early_init((pte_t *)info->pt_base);
+	xen_reserve_special_pages();
 	fill_boot_params(info);
+	if (planted("microcode"))
+		load_ucode_bsp();
+	if (!planted("cr4-shadow"))
+		cr4_init_shadow();
 	early_page_offset = START_KERNEL_MAP;
 	x86_64_start_reservations(virt_to_phys(&boot_params));
 }

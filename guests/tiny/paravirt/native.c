@@ -37,20 +37,20 @@ static void native_write_idt_entry(gate_desc *idt, unsigned int vector, const ga
 static void native_load_sp0(struct tss_struct *tss, unsigned long sp)
 {
 	tss->sp0 = sp;
-	per_cpu_area.entry_sp = sp; /* `syscall` does not look into the TSS */
+	fixed_percpu_data.entry_sp = sp; /* `syscall` does not look into the TSS */
+}
+
+u64 native_read_msr(u32 msr)
+{
+	u32 low, high;
+	asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+	return low | (u64)high << 32;
 }
 
 #ifdef CONFIG_X86_64
 static void native_write_msr(u32 msr, u64 value)
 {
 	asm volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)));
-}
-
-static u64 native_read_msr(u32 msr)
-{
-	u32 low, high;
-	asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-	return low | (u64)high << 32;
 }
 
 static void native_syscall_init(void)
@@ -315,6 +315,7 @@ struct paravirt pv_ops __initdata = {
 		.load_sp0 = native_load_sp0,
 		.syscall_init = native_syscall_init,
 		.cpuid = native_cpuid,
+		.read_msr = native_read_msr,
 		.read_cr0 = native_read_cr0,
 		.read_cr4 = native_read_cr4,
 		.write_cr4 = native_write_cr4,

@@ -11,6 +11,7 @@
 #include "kernel.h"
 #include "xen/hypercall.h"
 
+void native_iret(void); /* entry/traps_64.S */
 void xen_iret(void); /* entry/traps_xen.S */
 void xen_swapgs(void);
 void xen_entry_SYSCALL_64(void);
@@ -104,7 +105,7 @@ static void __noreturn xen_power_off(int status)
 }
 
 static const struct pv_cpu_ops xen_cpu_ops = {
-	.iret = xen_iret,
+	.iret = native_iret, /* until xen_early_iret_patch() */
 	.swapgs = xen_swapgs,
 	.load_gdt = xen_load_gdt,
 	.load_idt = xen_load_idt,
@@ -114,11 +115,29 @@ static const struct pv_cpu_ops xen_cpu_ops = {
 	.load_sp0 = xen_load_sp0,
 	.syscall_init = xen_syscall_init,
 	.cpuid = xen_cpuid,
-	.read_cr0 = native_read_cr0, /* these three trap, and Xen plays them */
+	.read_msr = native_read_msr, /* these four trap, and Xen plays them */
+	.read_cr0 = native_read_cr0,
 	.read_cr4 = native_read_cr4,
 	.write_cr4 = native_write_cr4,
 	.power_off = xen_power_off,
 };
+
+/* The way back from an exception is code of its own in Linux, with an IRET in it that must become a jump before the first
+ * exception. plant=native-iret forgets that. */
+void xen_early_iret_patch(void)
+{
+	pv_ops.cpu.iret = xen_iret;
+}
+
+/* A first GDT of ours, with nothing in it but what a kernel needs; cpu_init() completes it. */
+void xen_setup_gdt(void)
+{
+	const struct desc_ptr descr = { (KERNEL_DS / 8 + 1) * sizeof(gdt_desc) - 1, (unsigned long)gdt_page };
+
+	gdt_page[KERNEL_CS / 8] = 0x00affb000000ffff; /* ring 3, as all of ours */
+	gdt_page[KERNEL_DS / 8] = 0x00cff3000000ffff;
+	xen_load_gdt(&descr);
+}
 
 void xen_init_pv_ops(void)
 {

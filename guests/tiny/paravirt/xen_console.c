@@ -16,7 +16,7 @@ static volatile struct xencons_interface *ring; /* NULL: by hypercall */
 
 static void xen_console_init(void)
 {
-	if (xen_initial_domain())
+	if (!xen_domain() || xen_initial_domain() || ring)
 		return;
 	xen_lay_frame_over(console_page, xen_start_info.console.domU.mfn);
 	ring = (void *)console_page;
@@ -37,6 +37,8 @@ static void xen_console_write(const char *text, unsigned int length)
 {
 	struct evtchn_send send = { xen_start_info.console.domU.evtchn };
 
+	if (!xen_domain())
+		return; /* plant=domain-type: a kernel that does not know where it is has nobody to talk to */
 	if (!ring) {
 		hypercall3(console_io, CONSOLEIO_write, length, text);
 		return;

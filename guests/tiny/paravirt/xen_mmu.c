@@ -28,6 +28,7 @@
 static const u64 *const machine_to_phys = (const u64 *)MACH2PHYS_VIRT_START;
 static pte_t user_root[PTRS_PER_TABLE] __section(".bss..page_tables") __aligned(PAGE_SIZE);
 static phys_t current_root; /* 0 while we run on the domain builder's tables */
+static int tables_protected;
 
 static u64 *p2m(void)
 {
@@ -53,7 +54,7 @@ static void set_mapping(void *page, pte_t pte)
 
 void xen_make_readonly(void *page)
 {
-	set_mapping(page, virt_to_mfn(page) << 12 | PAGE_PRESENT);
+	set_mapping(page, virt_to_mfn(page) << 12 | PAGE_PRESENT | (PAGE_NX & __supported_pte_mask));
 }
 
 /* Lays another machine frame over a page of our image, which is lost then. In the p2m as well, so that paging_init(),
@@ -84,7 +85,9 @@ static void update_entry(pte_t *entry, pte_t value, const char *what)
 /* Takes the right to write from all pages that are or may become tables, in one hypercall of many. */
 static void protect_tables(void)
 {
-	static struct multicall_entry calls[16];
+	static struct multicall_entry calls[32];
+
+	tables_protected = 1;
 	unsigned int count = 0;
 
 	for (char *page = __tables_start; page < __tables_end; page += PAGE_SIZE)
@@ -112,7 +115,7 @@ static void prepare_root(pte_t *root)
 
 static void xen_alloc_table(phys_t page, unsigned int level)
 {
-	if (!current_root && level == 4)
+	if (!tables_protected)
 		protect_tables();
 	pin_table(pfn_to_mfn(page >> 12), level);
 	if (level == 4)
@@ -146,7 +149,9 @@ static void xen_flush_tlb_one(unsigned long va)
 
 static pte_t xen_make_pte(phys_t page, unsigned long flags)
 {
-	return pfn_to_mfn(page >> 12) << 12 | flags;
+	unsigned long physical_mask = (1ul << boot_cpu_data.x86_phys_bits) - 1;
+
+	return (pfn_to_mfn(page >> 12) << 12 & physical_mask) | flags;
 }
 
 static phys_t xen_pte_phys(pte_t pte)
@@ -179,9 +184,40 @@ static unsigned long xen_read_cr2(void)
 	return xen_vcpu->arch.cr2;
 }
 
+/* What only we know of: pages that the domain builder made and that are still in use. Before anything is allocated. */
+void xen_reserve_special_pages(void)
+{
+	memblock_reserve(virt_to_phys((void *)xen_start_info.pt_base), xen_start_info.nr_pt_frames * PAGE_SIZE);
+	if (!xen_initial_domain())
+		memblock_reserve(xen_pte_phys(xen_start_info.console.domU.mfn << 12), PAGE_SIZE);
+	memblock_reserve(xen_start_info.first_p2m_pfn << 12, xen_start_info.nr_p2m_frames * PAGE_SIZE);
+}
+
+static phys_t mfn_list_page;
+
+/* The machine frames that hold our p2m: who saves or moves a domain reads it from outside. */
+static void xen_build_mfn_list(void)
+{
+	static u64 mfns[PAGE_SIZE / sizeof(u64)];
+
+	for (unsigned long i = 0; i < xen_start_info.nr_p2m_frames && i < ARRAY_SIZE(mfns); i++)
+		mfns[i] = pfn_to_mfn(xen_start_info.first_p2m_pfn + i);
+	write_physical(mfn_list_page, mfns, sizeof(mfns));
+}
+
+/* There are struct pages now: those of page tables say so. */
+static void xen_after_bootmem(void)
+{
+	for (char *page = __tables_start; page < __tables_end; page += PAGE_SIZE)
+		virt_to_page(page)->flags |= PG_pinned;
+	xen_build_mfn_list();
+}
+
 /* What RAM there is, in PFNs. Without an answer (Xen has none for dom0): what the builder counted. */
 static const char *xen_memory_setup(void)
 {
+	mfn_list_page = memblock_phys_alloc(PAGE_SIZE);
+
 	struct xen_memory_map map = { E820_MAX_ENTRIES_ZEROPAGE, boot_params.e820_table };
 
 	if (hypercall2(memory_op, XENMEM_memory_map, &map) == 0)
@@ -193,6 +229,7 @@ static const char *xen_memory_setup(void)
 
 const struct pv_mmu_ops xen_mmu_ops = {
 	.memory_setup = xen_memory_setup,
+	.init_after_bootmem = xen_after_bootmem,
 	.read_cr2 = xen_read_cr2,
 	.read_cr3 = xen_read_cr3,
 	.write_cr3 = xen_write_cr3,

@@ -32,6 +32,14 @@ static inline long hypercall(unsigned long number, unsigned long a1, unsigned lo
 /* For calls that cannot fail unless we broke a rule. */
 void xen_must(long result, const char *what);
 
+/* kernel/xen.c: who is asked through xen_domain() goes its Xen way only from the moment on that this is set */
+enum xen_domain_type { XEN_NATIVE, XEN_PV_DOMAIN };
+extern enum xen_domain_type xen_domain_type;
+static inline int xen_domain(void)
+{
+	return xen_domain_type != XEN_NATIVE;
+}
+
 /* kernel/xen.c: what rsi pointed to, copied while it was mapped */
 extern struct start_info xen_start_info;
 static inline int xen_initial_domain(void)
@@ -41,11 +49,14 @@ static inline int xen_initial_domain(void)
 
 /* paravirt/xen.c */
 void xen_init_pv_ops(void);
+void xen_early_iret_patch(void);
+void xen_setup_gdt(void);
 
 /* paravirt/xen_mmu.c */
 unsigned long pfn_to_mfn(unsigned long pfn);
 unsigned long virt_to_mfn(const void *symbol);
 void xen_make_readonly(void *page);
+void xen_reserve_special_pages(void);
 void xen_lay_frame_over(void *page, unsigned long mfn);
 
 /* paravirt/xen_irq.c */

@@ -21,5 +21,7 @@
 #define __HYPERVISOR_event_channel_op 32
 #define __HYPERVISOR_physdev_op 33
 
+#define START_INFO_cmd_line 128 /* offset in struct start_info */
+
 /* How an event looks in a struct pt_regs; the number is Linux's, Xen gives it none. */
 #define HYPERVISOR_CALLBACK_VECTOR 0xf3
