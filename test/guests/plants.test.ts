@@ -26,7 +26,7 @@ async function run(path: Path, cmdline: string, cpu?: string): Promise<RunRecord
   const [via, image] = PATHS[path] as readonly ['pvh', string?];
   const { plan, kernel } = await planTraced(image ? file(image) : 'tiny', { via, cmdline, memory: '64M' });
   const waypoints = ['xen_setup_gdt', 'prepare_pvh', 'paging_init'].filter(
-    (name) => kernel?.symbols.address(name) !== undefined,
+    (name) => kernel?.symbols?.address(name) !== undefined,
   );
   const { record } = await tracedRun(plan, { kernel, sha256, maxInstructions: 5e6, waypoints, ...(cpu && { cpu }) });
   return record;

@@ -133,7 +133,9 @@ describe.skipIf(!haveQemu)('the committed images in QEMU', () => {
 describe('the recordings', () => {
   it('agree with each other line for line on what does not depend on the path, Xen included', () => {
     const guest = (console: string) =>
-      comparable(console).filter((line) => !/ via |^boot_params: |-provided |^mm: |^user: hello|^NX |^kasan: /.test(line));
+      comparable(console).filter(
+        (line) => !/ via |^boot_params: |-provided |^mm: |^user: hello|^NX |^kasan: /.test(line),
+      );
     const recordings = [...RECORDED.map(({ path }) => golden(path)), readFileSync(xenGolden, 'latin1')];
     const [first, ...others] = recordings.map(guest);
     expect(first.at(-1)).toBe('verdict: success');
