@@ -84,6 +84,9 @@ function systemMapSymbols(bytes: Uint8Array): Found {
     });
   }
   symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+  const named = (wanted: string) => symbols.find(({ name }) => name === wanted)?.address;
+  const perCpuEnd = named('__per_cpu_start') === 0n ? named('__per_cpu_end') : undefined;
+  for (const symbol of symbols) symbol.perCpu = perCpuEnd !== undefined && symbol.address <= perCpuEnd;
   if (symbols.length > 0) return { table: new Symtab(symbols) };
   return { table: undefined, why: 'no line reads as in System.map: address, type, name' };
 }

@@ -18,6 +18,8 @@ export type KernelSymbol = {
   /** Weak ones included. */
   global: boolean;
   weak?: boolean;
+  /** An offset into a per-CPU area that is linked at 0 (symbols/per-cpu.ts), and no address. */
+  perCpu?: boolean;
 };
 
 const KINDS: Record<number, KernelSymbol['kind']> = { 0: 'label', 1: 'object', 2: 'function' };
@@ -54,6 +56,7 @@ function readTable({ bytes, format, sections }: ElfImage, section: ElfSection, s
       size: BigInt(st_size),
       global: st_info >> 4 !== 0,
       weak: st_info >> 4 === STB_WEAK,
+      perCpu: sections[st_shndx]?.name === '.data..percpu' && sections[st_shndx].addr === 0n,
     });
   }
 }
@@ -61,12 +64,14 @@ function readTable({ bytes, format, sections }: ElfImage, section: ElfSection, s
 /** What a machine asks (machine/machine.ts, SymbolTable), over symbols that are known beforehand. */
 export class Symtab implements SymbolSource {
   readonly symbols: readonly KernelSymbol[];
-  readonly perCpuCount = 0;
+  readonly perCpuCount: number;
   private readonly byName = new Map<string, KernelSymbol>();
 
   /** `symbols` ordered by address, as `readSymtab` gives them. */
   constructor(symbols: readonly KernelSymbol[]) {
     this.symbols = symbols;
+    const first = symbols.findIndex(({ perCpu }) => !perCpu);
+    this.perCpuCount = first < 0 ? symbols.length : first;
     for (const symbol of symbols) {
       const known = this.byName.get(symbol.name);
       if (!known || (symbol.global && !known.global)) this.byName.set(symbol.name, symbol);
@@ -97,11 +102,11 @@ export class Symtab implements SymbolSource {
   /** The symbol that covers an address. One without a size reaches to the next symbol. */
   lookup(address: bigint): { name: string; offset: bigint } | undefined {
     const { symbols } = this;
-    const last = lastNotAbove(0, symbols.length, (index) => symbols[index].address > address);
+    const last = lastNotAbove(this.perCpuCount, symbols.length, (index) => symbols[index].address > address);
     if (last < 0) return undefined;
     const start = symbols[last].address;
     let first = last;
-    while (first > 0 && symbols[first - 1].address === start) first--;
+    while (first > this.perCpuCount && symbols[first - 1].address === start) first--;
     const isLast = last === symbols.length - 1;
     const covers = (index: number) =>
       symbols[index].size === 0n ? !isLast || address === start : address < start + symbols[index].size;

@@ -7,6 +7,8 @@ import { nodeUnpackers } from '../../src/cli/host.ts';
 import { parseFile } from '../../src/cli/kernel-file.ts';
 import { kernelSymbols, symbolsFromFile } from '../../src/cli/symbols.ts';
 import { unpackKernel } from '../../src/image/unpack-kernel.ts';
+import { buildElf } from '../image/build.ts';
+import { KERNEL, kallsymsFile } from '../symbols/build-kallsyms.ts';
 
 const file = (name: string) => new Uint8Array(readFileSync(imagePath(name)));
 const text = (lines: string[]) => new TextEncoder().encode(`${lines.join('\n')}\n`);
@@ -40,6 +42,31 @@ describe('symbols of a run', () => {
     expect(symbols.address('helper')).toBe(0xffff_ffff_8100_0040n);
     expect(symbols.lookup(0xffff_ffff_8100_0044n)).toEqual({ name: 'helper', offset: 4n });
     expect(symbols.lookup(0x1000n)).toBeUndefined();
+  });
+
+  it('of a System.map leave low addresses alone where per-CPU variables are linked at 0', () => {
+    const map = text(['0000000000000000 D __per_cpu_start', '0000000000001000 D cpu_tlbstate', '0000000000034000 D __per_cpu_end', 'ffffffff81000000 T _text', 'ffffffff81000040 t helper']); // biome-ignore format: short
+    const symbols = symbolsFromFile('System.map', map);
+    expect(symbols.address('cpu_tlbstate')).toBe(0x1000n);
+    for (const address of [0n, 0x1000n, 0x3_4000n, 0x10_0000n]) expect(symbols.lookup(address)).toBeUndefined();
+    expect(symbols.lookup(0xffff_ffff_8100_0001n)).toEqual({ name: '_text', offset: 1n });
+  });
+
+  it('come from kallsyms where a kernel was stripped, and say why when there is none', () => {
+    const rows = Array.from({ length: 300 }, (_, i) => ({
+      address: KERNEL + BigInt(16 * i),
+      type: 'T',
+      name: `function_${i}`,
+    }));
+    const stripped = kallsymsFile({ rows });
+    expect(symbolsFromFile('vmlinux', stripped).lookup(KERNEL + 0x22n)).toEqual({ name: 'function_2', offset: 2n });
+    const image = parseFile('vmlinux', stripped);
+    const symbols = kernelSymbols(planBoot(image, { via: 'linux64' }));
+    expect(symbols?.address('function_299')).toBe(KERNEL + 0x12b0n);
+    expect(symbols?.lookup(0x100_0011n), 'by its physical address').toEqual({ name: 'function_1', offset: 1n });
+    expect(() => symbolsFromFile('bare', buildElf())).toThrow(
+      /bare has no symbol table, and no kallsyms: no kallsyms_token_table/,
+    );
   });
 
   it('are asked for in vain where there are none', () => {

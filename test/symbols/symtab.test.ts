@@ -45,6 +45,16 @@ for (const wide of [true, false]) {
   });
 }
 
+describe('per-CPU symbols linked at 0', () => {
+  it('are found by name and name no address', () => {
+    const at = (name: string, address: bigint, perCpu: boolean) => ({ name, address, size: 0n, kind: 'object' as const, global: true, perCpu });
+    const table = new Symtab([at('fixed', 0n, true), at('cpu_tlbstate', 0x1000n, true), at('_text', 0x10_0000n, false), at('_end', 0x20_0000n, false)]);
+    expect([table.perCpuCount, table.address('cpu_tlbstate')]).toEqual([2, 0x1000n]);
+    expect(table.lookup(0x1004n)).toBeUndefined();
+    expect(table.lookup(0x10_0004n)?.name).toBe('_text');
+  }); // biome-ignore format: short
+});
+
 describe('a damaged symbol table', () => {
   const whole = parseKernel('vmlinux', buildElf({ symbols })) as ElfImage;
   const [, symtab] = whole.sections;
