@@ -5,6 +5,7 @@ import { symbolsFromFile } from '../../src/cli/symbols.ts';
 import { type BzImage, type ElfImage, xenNote } from '../../src/image/kernel-image.ts';
 import { parseKernel } from '../../src/image/parse.ts';
 import { unpackKernel } from '../../src/image/unpack-kernel.ts';
+import { Machine, planBoot } from '../../src/index.ts';
 import { functionStarts } from '../../src/symbols/functions.ts';
 import { readKallsyms } from '../../src/symbols/kallsyms.ts';
 import type { Kallsyms } from '../../src/symbols/kallsyms-table.ts';
@@ -137,6 +138,16 @@ for (const { file, layout } of kernels) {
     }); // biome-ignore format: long lines
   });
 }
+
+describeReal('vmlinuz-cloud-amd64', () => {
+  it('stops where --until says, by a name that only its kallsyms have', async () => {
+    const image = parseKernel('vmlinuz-cloud-amd64', readReal('vmlinuz-cloud-amd64'));
+    const machine = await Machine.create(planBoot(image, { via: 'pvh' }));
+    const exit = await machine.run({ until: 'start_kernel', maxInstructions: 20_000_000 });
+    expect(exit).toMatchObject({ kind: 'until', detail: 'reached start_kernel' });
+    expect(machine.symbolise(machine.vcpu.state().rip)).toBe('start_kernel');
+  });
+});
 
 /** The kernel as its decompressor leaves it: three lists of places behind the ELF, each ended by a 0 in front of it; from
  * the end on 32-bit numbers, 32-bit numbers that shrink, 64-bit numbers (arch/x86/boot/compressed/misc.c). */
