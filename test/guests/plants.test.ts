@@ -100,7 +100,7 @@ const verdict = (record: RunRecord) => record.console.trimEnd().split('\n').at(-
 
 beforeAll(async () => {
   for (const path of Object.keys(PATHS) as Path[]) clean[path] = await run(path, '');
-});
+}, 60_000);
 
 describe('without a plant', () => {
   it.each(Object.keys(PATHS) as Path[])('the guest ends well through %s', (path) => {

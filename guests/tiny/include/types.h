@@ -36,3 +36,4 @@ void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 int is_clear(const void *area, size_t n); /* nothing but zeros; n is a multiple of the word */
 size_t strlen(const char *s);
+void strscpy(char *to, const char *from, size_t room);

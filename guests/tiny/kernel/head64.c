@@ -19,10 +19,8 @@ static void copy_bootdata(unsigned long real_mode_data)
 	sanitize_boot_params(&boot_params);
 
 	phys_t cmdline = boot_params.hdr.cmd_line_ptr | (phys_t)boot_params.ext_cmd_line_ptr << 32;
-	if (cmdline) {
-		memcpy(boot_command_line, early_va(cmdline), COMMAND_LINE_SIZE);
-		boot_command_line[COMMAND_LINE_SIZE - 1] = '\0';
-	}
+	if (cmdline)
+		strscpy(boot_command_line, early_va(cmdline), COMMAND_LINE_SIZE);
 }
 
 /* From entry/head_64.S, at our linked address, with the physical address of the zero page. */

@@ -54,6 +54,14 @@ int memcmp(const void *a, const void *b, size_t n)
 	return 0;
 }
 
+/* As much of a text as there is room for, and always an end. */
+void strscpy(char *to, const char *from, size_t room)
+{
+	while (--room && *from)
+		*to++ = *from++;
+	*to = '\0';
+}
+
 size_t strlen(const char *s)
 {
 	size_t n = 0;

@@ -66,11 +66,11 @@ __stack_protected void xen_start_kernel(const struct start_info *info)
 		xen_setup_gdt();
 	if (!planted("phys-bits"))
 		get_cpu_address_sizes();
+	if (!planted("kasan"))
+		kasan_early_init((pte_t *)info->pt_base);
 	if (!planted("early-traps"))
 		idt_setup_early_handler();
 
-	if (!planted("kasan"))
-		kasan_early_init((pte_t *)info->pt_base);
 	xen_reserve_special_pages();
 	fill_boot_params(info);
 	if (planted("microcode"))
