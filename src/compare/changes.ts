@@ -13,7 +13,7 @@
  * May not: open files; runs are handed over.   Next: compare/baseline.ts. */
 import type { RunRecord } from '../trace/run-record.ts';
 import { ALLOWED_FUNCTIONS, kindOf } from './allowed.ts';
-import { byImportance, type Evidence, type Finding, list } from './findings.ts';
+import { type Evidence, type Finding, list } from './findings.ts';
 import { brokenInvariants, INVARIANTS } from './invariants.ts';
 import { lineUp } from './line-up.ts';
 import { type KnownFunctions, runEvidence } from './one-path-functions.ts';
@@ -39,22 +39,40 @@ export function changesSince(stored: RunSet, now: RunSet, asked?: string): Chang
     return old ? [{ old, record }] : [];
   });
   const meeting = lineUp(stored.records, asked).meeting ?? lineUp(now.records, asked).meeting;
-  const changes = pairs.map(({ old, record }) => pathChange(pathView(old, meeting), pathView(record, meeting)));
+  const changes = pairs.map(({ old, record }) => {
+    const lacks =
+      ({ known }: RunSet) =>
+      (name: string) =>
+        known(record.via) && !known(record.via)?.has(name);
+    return pathChange(pathView(old, meeting), pathView(record, meeting), lacks(now), lacks(stored));
+  });
   const findings: Finding[] = [];
   const notes: Finding[] = [];
   const tell = (finding: Finding, alarming: boolean) => (alarming ? findings : notes).push(finding);
 
   for (const change of changes) endings(change, changes, meeting, tell);
   invariants(changes, meeting, tell);
-  for (const [key, on] of stepsByName(changes)) judge(key, on, changes, { stored, now, meeting }, tell);
-  effects(changes, meeting, findings, tell);
+  const sets = { stored, now, meeting, newCompiler: manyVertical(changes) };
+  for (const [key, on] of stepsByName(changes)) judge(key, on, changes, sets, tell);
+  effects(changes, meeting, { findings, notes }, tell);
   for (const { via } of stored.records) {
     if (!pairs.some(({ record }) => record.via === via)) notes.push(absent(via, 'stored, and not run now'));
   }
   for (const { via } of now.records) {
     if (!pairs.some(({ record }) => record.via === via)) notes.push(absent(via, 'run now, and not stored'));
   }
-  return { meeting, paths: pairs.map(({ record }) => record.via), findings: byImportance(findings), notes };
+  return { meeting, paths: pairs.map(({ record }) => record.via), findings: causesFirst(findings, changes), notes };
+}
+
+/** What happened before the paths meet comes before its consequences; how a run ended comes first of all. */
+function causesFirst(findings: readonly Finding[], changes: readonly PathChange[]): Finding[] {
+  const rank = ({ id, subject }: Finding): number => {
+    if (id.startsWith('init-mismatch/end/')) return 0;
+    if (id.startsWith('init-mismatch/invariant/')) return 1;
+    if (id.startsWith('init-mismatch/state/')) return 3;
+    return changes.some(({ steps }) => steps.get(subject)?.before) ? 2 : 4;
+  };
+  return [...findings].sort((a, b) => rank(a) - rank(b));
 }
 
 type Tell = (finding: Finding, alarming: boolean) => void;
@@ -143,7 +161,18 @@ function stepsByName(changes: readonly PathChange[]): Map<string, OnPath[]> {
   return byName;
 }
 
-type Sets = { stored: RunSet; now: RunSet; meeting: string | undefined };
+type Sets = { stored: RunSet; now: RunSet; meeting: string | undefined; newCompiler: boolean };
+
+/** Calls that moved up or down the tree: with these many somebody has changed the compiler or its options (tail calls),
+ * and who is seen as the caller says nothing any more. */
+const MANY = 4;
+
+function manyVertical(changes: readonly PathChange[]): boolean {
+  const names = new Set<string>();
+  for (const { steps } of changes)
+    for (const { name, vertical, consequence } of steps.values()) if (vertical && !consequence) names.add(name);
+  return names.size >= MANY;
+}
 
 function judge(key: string, on: readonly OnPath[], changes: readonly PathChange[], sets: Sets, tell: Tell): void {
   const roots = on.filter(({ step }) => !step.consequence);
@@ -152,24 +181,16 @@ function judge(key: string, on: readonly OnPath[], changes: readonly PathChange[
   const reached = on.map(({ change }) => change.via);
   const rest = changes.filter(({ via }) => !reached.includes(via));
   const others = rest.filter((change) => concerns(kind, name, change, roots, sets));
-  const noise =
-    roots.every(({ step }) => step.compiler || !step.mainLine) ||
-    isOnlyInlining(kind, name, roots, others, changes, sets);
-  const everywhere = kind === 'gained' ? others.length === 0 : others.length === 0 && rest.length === 0;
+  const isNoise = ({ step }: OnPath) =>
+    step.compiler || !step.mainLine || (step.kind === 'other caller' && sets.newCompiler);
+  const noise = roots.every(isNoise) || isOnlyInlining(kind, name, roots, others, changes, sets);
+  // New for a path that others took before: the change reached one path only, even if they agree now.
+  const had =
+    kind === 'gained' ? rest.filter(({ old, now }) => old.functions.has(name) && now.functions.has(name)) : [];
+  const everywhere = others.length === 0 && had.length === 0 && (kind === 'gained' || rest.length === 0);
   const alarming = !noise && !everywhere;
-  tell(
-    stepFinding(
-      key,
-      roots.map(({ change }) => change),
-      kind,
-      name,
-      others,
-      sets,
-      alarming,
-      noise,
-    ),
-    alarming,
-  );
+  const told = { key, on: roots.map(({ change }) => change), kind, name, others, had, alarming, noise };
+  tell(stepFinding(told, sets), alarming);
 }
 
 /** Whether a path that the change did not reach could have been reached by it. */
@@ -181,7 +202,7 @@ function concerns(
   { now: set }: Sets,
 ): boolean {
   if (kind === 'gained') {
-    if (now.functions.has(name)) return false; // had it before: now they agree
+    if (now.functions.has(name)) return false;
     const known = set.known(via);
     if (known) return known.has(name);
     return roots.some(({ change }) => change.now.record.kernel.sha256 === now.record.kernel.sha256);
@@ -198,14 +219,11 @@ function isOnlyInlining(
   { stored, now }: Sets,
 ): boolean {
   const isGone = (set: RunSet) => roots.every(({ change }) => set.known(change.via)?.has(name) === false);
-  if (kind === 'lost') {
-    if (others.length === 0) return isGone(now);
-    // Common code stopped calling it, so it has stopped for all; the others come to it by a way of their own as well.
-    return roots.every(({ change, step: { caller } }) => {
-      if (caller === undefined || change.steps.has(caller)) return false;
-      return others.every(({ old }) => old.functions.has(caller) && old.functions.get(name)?.caller !== caller);
-    });
+  if (kind === 'lost' && others.length === 0) return isGone(now);
+  if (kind === 'lost' || kind === 'later' || kind === 'other caller') {
+    return roots.every(({ change }) => stoppedForAll(name, change, changes));
   }
+  if (kind === 'earlier') return roots.every(({ change }) => beganForAll(name, change, changes));
   if (kind !== 'gained' || !isGone(stored)) return false;
   // A leaf of a path's own code that had been inlined before.
   const isLeaf = roots.every(({ change }) => ![...change.now.functions.values()].some(({ caller }) => caller === name));
@@ -215,15 +233,39 @@ function isOnlyInlining(
   return isLeaf && own && changes.length > roots.length;
 }
 
+/** Common code stopped calling it, so it has stopped for all, also for a path that comes to it by another way. */
+function stoppedForAll(name: string, { old, steps }: PathChange, changes: readonly PathChange[]): boolean {
+  const caller = old.functions.get(name)?.caller;
+  if (caller === undefined || steps.has(caller)) return false;
+  return changes.every((each) => {
+    if (!each.old.functions.has(caller)) return false;
+    return each.old.functions.get(name)?.caller !== caller || each.now.functions.get(name)?.caller !== caller;
+  });
+}
+
+/** Common code began to call it by a function of its own, for all that come by there. */
+function beganForAll(name: string, { now, steps }: PathChange, changes: readonly PathChange[]): boolean {
+  const caller = now.functions.get(name)?.caller;
+  if (caller === undefined || steps.has(caller)) return false;
+  return changes.every((each) => each.now.functions.has(caller) && each.now.functions.get(name)?.caller === caller);
+}
+
+type Told = {
+  key: string;
+  on: readonly PathChange[];
+  kind: StepKind;
+  name: string;
+  /** Paths that it did not reach, and could have. */
+  others: readonly PathChange[];
+  /** Paths that were there before. */
+  had: readonly PathChange[];
+  alarming: boolean;
+  noise: boolean;
+};
+
 function stepFinding(
-  key: string,
-  on: readonly PathChange[],
-  kind: StepKind,
-  name: string,
-  others: readonly PathChange[],
+  { key, on, kind, name, others, had, alarming, noise }: Told,
   { meeting, stored, now }: Sets,
-  alarming: boolean,
-  noise: boolean,
 ): Finding {
   const paths = on.map(({ via }) => via);
   const rest = others.map(({ via }) => via);
@@ -243,15 +285,17 @@ function stepFinding(
       ? `; ${list(rest)} ${rest.length === 1 ? 'does' : 'do'} not`
           .replace('do not', kind === 'lost' ? 'still run it' : 'did not')
           .replace('does not', kind === 'lost' ? 'still runs it' : 'did not')
-      : alarming
-        ? '; no other path has it'
-        : '';
+      : had.length > 0
+        ? `; ${list(had.map(({ via }) => via))} ran it already`
+        : alarming
+          ? '; no other path has it'
+          : '';
   const remark = noise
     ? kind === 'lost' && gone
       ? ', which is not in the image any more (inlined, or removed)'
       : ', by inlining or timing'
     : '';
-  const evidence: Evidence[] = [...on, ...others].flatMap(({ via, old, now: view }) => {
+  const evidence: Evidence[] = [...on, ...others, ...had].flatMap(({ via, old, now: view }) => {
     const [was, is] = [runEvidence(old, name), runEvidence(view, name)];
     return [
       { ...was, text: `stored: ${was.text}` },
@@ -294,7 +338,17 @@ function neighbours({ via, old, now }: PathChange, name: string): Evidence[] {
 }
 
 /** State and doings that changed on some paths only. Where a step explains them they are its evidence. */
-function effects(changes: readonly PathChange[], meeting: string | undefined, findings: Finding[], tell: Tell): void {
+function effects(
+  changes: readonly PathChange[],
+  meeting: string | undefined,
+  { findings, notes }: { findings: Finding[]; notes: Finding[] },
+  tell: Tell,
+): void {
+  // Only what came before the meeting place explains what is different there.
+  const causes = findings.filter(({ id, subject }) => {
+    if (id.startsWith('init-mismatch/invariant/')) return true;
+    return changes.some(({ steps }) => steps.get(subject)?.before);
+  });
   const whole = changes.filter(({ old, now }) => old.meeting !== undefined && now.meeting !== undefined);
   const fields = new Map<string, { change: PathChange; text: string }[]>();
   const having = new Map<string, number>();
@@ -315,15 +369,26 @@ function effects(changes: readonly PathChange[], meeting: string | undefined, fi
     for (const each of does) if (!did.has(each)) push(fields, each, { change, text: `now ${each} before ${meeting}` });
   }
   const groups = new Map<string, Finding>();
-  for (const [field, on] of fields) {
+  const typedFirst = ([field]: [string, unknown]) => (/[+[]/.test(field) ? 1 : 0);
+  for (const [field, on] of [...fields].sort((a, b) => typedFirst(a) - typedFirst(b))) {
     if (on.length === whole.length) continue; // reached all
     const paths = on.map(({ change }) => change.via);
     const evidence = on.map(({ change, text }) => ({ path: change.via, text }));
-    const cause = findings.find(
-      (each) => each.kind === 'init mismatch' && paths.every((via) => each.paths.includes(via)),
-    );
+    const cause = causes.find((each) => paths.every((via) => each.paths.includes(via)));
     if (cause) {
       cause.evidence.push(...evidence);
+      continue;
+    }
+    // A function that may have been inlined, and whose effect is gone, was not inlined.
+    const removed = notes.find(
+      ({ id, paths: where }) => id.startsWith('init-mismatch/lost/') && where.join() === paths.join(),
+    );
+    if (removed) {
+      notes.splice(notes.indexOf(removed), 1);
+      removed.title = removed.title.replace(' (inlined, or removed)', ', and its effect is gone');
+      removed.evidence.push(...evidence);
+      tell(removed, true);
+      causes.push(removed);
       continue;
     }
     const known = groups.get(paths.join('+'));

@@ -38,30 +38,39 @@ export function pathView(record: RunRecord, meetingPlace: string | undefined): P
   const meeting = record.waypoints.find(({ name }) => name === meetingPlace);
   const functions = new Map<string, Ran>();
   const byAddress = new Map<bigint, string>();
-  for (const { name, address } of record.functions) byAddress.set(BigInt(address), sourceName(name));
+  const addressOf = new Map<string, bigint>();
+  const places = new Set(record.waypoints.map(({ name }) => name));
+  for (const { name, address } of record.functions) {
+    byAddress.set(BigInt(address), sourceName(name));
+    addressOf.set(name, BigInt(address));
+  }
   const addresses = [...byAddress.keys()].sort((a, b) => (a < b ? -1 : 1));
   for (const run of record.functions) {
     const name = sourceName(run.name);
     if (functions.has(name)) continue;
-    const caller = functionOf(run.caller) ?? nearest(run, addresses, byAddress);
+    const caller = callerOf(run, addressOf, addresses, byAddress);
     const from = caller === undefined ? undefined : functions.get(caller);
     // The meeting place itself belongs to both sides: it is the first function that is not before it.
     const before = meeting === undefined || run.first < meeting.at;
-    const mainLine = before || name === meetingPlace || (from?.mainLine ?? false);
+    const called = caller === undefined ? run.caller !== undefined : (from?.mainLine ?? false);
+    const mainLine = before || places.has(name) || called;
     const tool = isTool(name) || (from?.tool ?? false);
     functions.set(name, { name, first: run.first, caller, callSite: run.caller, before, mainLine, tool });
   }
   return { via: record.via, record, meeting, functions };
 }
 
-/** Of a caller that is only an address: the function that ran and begins closest below it. */
-function nearest(
+/** A return address at the very beginning of a function is the end of the one before it. */
+function callerOf(
   { caller }: FunctionRun,
+  addressOf: ReadonlyMap<string, bigint>,
   addresses: readonly bigint[],
   names: ReadonlyMap<bigint, string>,
 ): string | undefined {
-  if (caller === undefined || !caller.startsWith('0x')) return undefined;
-  const wanted = BigInt(caller);
+  if (caller === undefined) return undefined;
+  if (caller.includes('+')) return functionOf(caller);
+  const wanted = caller.startsWith('0x') ? BigInt(caller) : addressOf.get(caller);
+  if (wanted === undefined) return undefined;
   let low = 0;
   let high = addresses.length;
   while (low < high) {

@@ -12,7 +12,7 @@
  * - tools (compare/names.ts) are no steps: another message or copy may make them run first elsewhere.
  * May not: judge between paths; that is compare/changes.ts.   Next: compare/state-changes.ts. */
 import { misplaced } from './order.ts';
-import type { PathView, Ran } from './path-view.ts';
+import { callChain, type PathView, type Ran } from './path-view.ts';
 
 export type StepKind = 'gained' | 'lost' | 'earlier' | 'later' | 'moved' | 'other caller';
 
@@ -25,18 +25,29 @@ export type Step = {
   mainLine: boolean;
   /** A change of its caller explains it. */
   consequence: boolean;
-  /** Only the compiler has changed something. */
+  /** Only the compiler has changed something: by inlining, or by not inlining any more. */
   compiler: boolean;
+  /** The caller is now one of the callers of the old one, or the reverse: a tail call, or a call that was moved between
+   * the two. One such step is a person's, many at once are the compiler's. */
+  vertical: boolean;
 };
+
+type Asked = (name: string) => boolean | undefined;
 
 export type PathChange = { via: string; old: PathView; now: PathView; steps: Map<string, Step>; cut: boolean };
 
-export function pathChange(old: PathView, now: PathView): PathChange {
+/** `gone` and `isNew` say whether an image has a function no more, or not yet; undefined when nobody knows. */
+export function pathChange(
+  old: PathView,
+  now: PathView,
+  gone: Asked = () => undefined,
+  isNew: Asked = () => undefined,
+): PathChange {
   const frontier = lastCommon(old, now);
   const steps = new Map<string, Step>();
   const add = (kind: StepKind, ran: Ran, mainLine = ran.mainLine) => {
     const { name, caller, before } = ran;
-    steps.set(name, { kind, name, caller, before, mainLine, consequence: false, compiler: false });
+    steps.set(name, { kind, name, caller, before, mainLine, consequence: false, compiler: false, vertical: false });
   };
   for (const ran of old.functions.values()) {
     if (ran.tool || ran.first > frontier) continue;
@@ -45,10 +56,14 @@ export function pathChange(old: PathView, now: PathView): PathChange {
     else if (ran.before !== other.before) add(ran.before ? 'later' : 'earlier', other, ran.mainLine || other.mainLine);
     else if (callerChanged(ran, other)) add('other caller', other);
   }
-  for (const ran of now.functions.values()) if (!ran.tool && !old.functions.has(ran.name)) add('gained', ran);
+  const cut = frontier !== Number.POSITIVE_INFINITY;
+  for (const ran of now.functions.values()) {
+    if (ran.tool || old.functions.has(ran.name) || (cut && isDown(now, ran.name))) continue;
+    add('gained', ran);
+  }
   for (const ran of movedAmongSiblings(old, now)) if (!steps.has(ran.name)) add('moved', ran);
-  const change = { via: now.via, old, now, steps, cut: frontier !== Number.POSITIVE_INFINITY };
-  markCompiler(change);
+  const change = { via: now.via, old, now, steps, cut };
+  markCompiler(change, gone, isNew);
   for (const step of steps.values()) step.consequence = isConsequence(step, change);
   return change;
 }
@@ -58,7 +73,7 @@ function lastCommon(old: PathView, now: PathView): number {
   if (now.record.exit.code === 0 || now.record.exit.code === old.record.exit.code) return Number.POSITIVE_INFINITY;
   let last = 0;
   for (const { name, tool, mainLine } of now.functions.values()) {
-    if (tool || !mainLine || isDying(name)) continue;
+    if (tool || !mainLine || isDown(now, name)) continue;
     last = Math.max(last, old.functions.get(name)?.first ?? 0);
   }
   return last;
@@ -66,6 +81,8 @@ function lastCommon(old: PathView, now: PathView): number {
 
 /** How a kernel goes down is no step of its start. */
 export const isDying = (name: string) => /panic|power_off|oops|die|show_|dump_|emergency|report_/.test(name);
+
+const isDown = (view: PathView, name: string): boolean => callChain(view, name).some(isDying);
 
 /** Calls whose caller is not known on one side say nothing. */
 function callerChanged(a: Ran, b: Ran): boolean {
@@ -85,31 +102,44 @@ function movedAmongSiblings(old: PathView, now: PathView): Ran[] {
   );
 }
 
-function markCompiler({ old, now, steps }: PathChange): void {
-  // From the leaves up and again, since inlining nests: a function that went into its caller may have callees that did so.
-  for (const [from, to, kind] of [
-    [old, now, 'lost'],
-    [now, old, 'gained'],
-  ] as const) {
-    const children = childrenOf(from);
-    for (const step of [...steps.values()].filter((each) => each.kind === kind)) {
-      const caller = surviving(from.functions.get(step.name)?.caller, from, to);
-      const own = children.get(step.name) ?? [];
-      if (caller === undefined || own.length === 0) continue;
-      step.compiler = own.every(({ name }) => {
-        const there = to.functions.get(name);
-        return there
-          ? there.caller === caller
-          : steps.get(name)?.kind === kind && (children.get(name) ?? []).length > 0;
-      });
-    }
-  }
+function markCompiler({ old, now, steps }: PathChange, gone: Asked, isNew: Asked): void {
+  const inlining = inliner(old, now, gone);
+  const outlining = inliner(now, old, isNew);
   for (const step of steps.values()) {
-    if (step.kind !== 'other caller') continue;
-    const [was, is] = [old.functions.get(step.name)?.caller, step.caller];
-    // One of several places where a caller was inlined, or is not any more.
-    step.compiler = old.functions.get(was ?? '')?.caller === is || now.functions.get(is ?? '')?.caller === was;
+    const { kind, name } = step;
+    if (kind === 'lost' || kind === 'later' || kind === 'other caller') step.compiler = inlining(name);
+    if (kind === 'gained' || kind === 'earlier' || kind === 'other caller') step.compiler ||= outlining(name);
+    if (kind !== 'other caller') continue;
+    const [was, is] = [old.functions.get(name)?.caller, step.caller];
+    step.vertical =
+      (is !== undefined && callChain(old, was ?? '').includes(is)) ||
+      (was !== undefined && callChain(now, is ?? '').includes(was));
   }
+}
+
+/** Whether a call in `from` became a part of its caller in `to`: then what it was first to call is called by that. */
+function inliner(from: PathView, to: PathView, gone: Asked): (name: string) => boolean {
+  const children = childrenOf(from);
+  const judge = (name: string, caller: string, depth: number): 'yes' | 'no' | 'unknown' => {
+    const own = children.get(name) ?? [];
+    if (own.length === 0) return gone(name) === false ? 'no' : 'unknown';
+    let seen: 'yes' | 'unknown' = 'unknown';
+    for (const child of own) {
+      const there = to.functions.get(child.name);
+      if (there?.caller === caller) seen = 'yes';
+      else if (there && !child.tool) return 'no';
+      else if (!there) {
+        const below = depth < 20 ? judge(child.name, caller, depth + 1) : 'no';
+        if (below === 'no') return 'no';
+        if (below === 'yes') seen = 'yes';
+      }
+    }
+    return seen;
+  };
+  return (name) => {
+    const caller = surviving(from.functions.get(name)?.caller, from, to);
+    return caller !== undefined && judge(name, caller, 0) === 'yes';
+  };
 }
 
 function childrenOf(view: PathView): Map<string, Ran[]> {
