@@ -9,7 +9,7 @@ import { Machine, planBoot } from '../../src/index.ts';
 import { functionStarts } from '../../src/symbols/functions.ts';
 import { readKallsyms } from '../../src/symbols/kallsyms.ts';
 import type { Kallsyms } from '../../src/symbols/kallsyms-table.ts';
-import { kaslrOffset } from '../../src/symbols/kaslr.ts';
+import { kaslrOffset, withOffset } from '../../src/symbols/kaslr.ts';
 import { describeReal, readReal, realVersion } from './files.ts';
 
 // Of the debug package's System.map, which the kernel's build wrote and which the kernel does not carry:
@@ -147,6 +147,25 @@ describeReal('vmlinuz-cloud-amd64', () => {
     expect(exit).toMatchObject({ kind: 'until', detail: 'reached start_kernel' });
     expect(machine.symbolise(machine.vcpu.state().rip)).toBe('start_kernel');
   });
+
+  it('is found where its decompressor put it', async () => {
+    const image = parseKernel('vmlinuz-cloud-amd64', readReal('vmlinuz-cloud-amd64')) as BzImage;
+    const elf = unpackKernel(image, nodeUnpackers);
+    const table = readKallsyms(elf) as Kallsyms;
+    const machine = await Machine.create(planBoot(image, { via: 'linux64', memory: 1 << 30 }), { symbols: undefined });
+    let delta: bigint | undefined;
+    for (let step = 0; delta === undefined && step < 600; step++) {
+      machine.runSync({ maxInstructions: 500_000 });
+      const { rip } = machine.vcpu.state();
+      const code = rip >= 1n << 63n ? machine.peek(rip, 64) : undefined;
+      if (code) delta = kaslrOffset(elf, rip, code);
+    }
+    expect(delta !== undefined && delta % 0x20_0000n).toBe(0n);
+    expect(delta).not.toBe(0n); // it draws from the time stamp counter, which counts instructions: always the same
+    // The table, moved so far, is right about a string.
+    const banner = withOffset(table, delta ?? 0n).address('linux_banner') as bigint;
+    expect(Buffer.from(machine.peek(banner, 14) ?? []).toString()).toBe('Linux version ');
+  }); // biome-ignore format: short
 });
 
 /** The kernel as its decompressor leaves it: three lists of places behind the ELF, each ended by a 0 in front of it; from
