@@ -4,6 +4,7 @@
  * Next: cli/boot-settings.ts. */
 import { BOOT_PROTOCOLS, UNBUILT_PATHS } from '../boot/index.ts';
 import { verdictTable } from '../machine/verdict.ts';
+import { TRACE_FORMATS } from '../trace/formats/formats.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 
 /** What --via takes. Paths that are designed but not built are known, so that they can be refused by name. */
@@ -24,6 +25,10 @@ Examples:
   zeropage boot vmlinuz --append console=ttyS0 --expect /Freeing.*memory/ --report run.json
   zeropage boot vmlinuz --until start_kernel --dump 0x10000:4K:zeropage.bin
   zeropage boot code.bin --via flat64 --load 0x200000 --report run.json
+  zeropage boot vmlinuz --via xen-pv --until rest_init --trace boot.perfetto.json --trace boot.json
+
+Formats of --trace, by the end of the file's name:
+${columns(TRACE_FORMATS.map(({ ending, about }) => [ending, about]))}
 
 How the end is judged (the worst verdict seen wins):
 ${columns(verdictTable.map(({ when, follows, code }) => [code, follows === 'the run ends' ? when : `${when}, ${follows}`]))}

@@ -7,6 +7,7 @@ import type { ScriptStep } from '../machine/input.ts';
 import type { TextPattern } from '../machine/pattern.ts';
 import type { FrameOrder } from '../memory/machine-frames.ts';
 import { checkRamSize } from '../memory/memory-map.ts';
+import { TRACE_FORMATS, type TraceFormat, traceFormat } from '../trace/formats/formats.ts';
 import { parseCpuModel } from '../x86/cpuid.ts';
 import { checkWritable } from './files.ts';
 import type { LogLevel } from './logging.ts';
@@ -48,6 +49,8 @@ export type BootOptions = {
   recordInput?: string;
   replayInput?: string;
   report?: string;
+  trace?: string[];
+  waypoint?: string[];
   dump?: DumpRequest[];
   symbols?: string;
   lastBlocks: string;
@@ -70,10 +73,14 @@ export type BootSettings = {
   debugExitSuccess: number | undefined;
   script: ScriptStep[];
   lastBlocks: number;
+  traces: TraceRequest[];
+  waypoints: (string | bigint)[];
 };
 
+export type TraceRequest = { file: string; format: TraceFormat };
+
 export function bootSettings(options: BootOptions): BootSettings {
-  const { cmdline, append, interactive, replayInput, send = [], after = [], dump = [] } = options;
+  const { cmdline, append, interactive, replayInput, send = [], after = [], dump = [], trace = [] } = options;
   const given = <T>(text: string | undefined, parse: (text: string, option: string) => T, option: string) =>
     text === undefined ? undefined : parse(text, option);
   if (cmdline !== undefined && append !== undefined) {
@@ -99,7 +106,9 @@ export function bootSettings(options: BootOptions): BootSettings {
     ['--report', options.report],
     ['--record-input', options.recordInput],
     ...dump.map(({ file }) => ['--dump', file] as const),
+    ...trace.map((file) => ['--trace', file] as const),
   ] as const;
+  const traces = trace.map(traceRequest);
   const taken = new Map<string, string>();
   for (const [option, file] of outputs) {
     if (file === undefined) continue;
@@ -134,7 +143,24 @@ export function bootSettings(options: BootOptions): BootSettings {
     debugExitSuccess: given(options.debugExitSuccess, parseNumber, '--debug-exit-success'),
     script: pairs(send, after),
     lastBlocks: parseCount(options.lastBlocks, '--last-blocks', 0, 10_000),
+    traces,
+    waypoints: (options.waypoint ?? []).map((text) => {
+      const place = parsePlace(text, '--waypoint');
+      return 'symbol' in place ? place.symbol : place.address;
+    }),
   };
+}
+
+/** The end of the name chooses the format. */
+function traceRequest(file: string): TraceRequest {
+  const format = traceFormat(file);
+  if (format) return { file, format };
+  throw new UsageError({
+    what: `--trace does not know what to write into ${file}`,
+    where: `--trace ${file}`,
+    why: `the end of the name chooses the format: ${TRACE_FORMATS.map(({ ending }) => ending).join(', ')}`,
+    fix: 'give the file one of these endings',
+  });
 }
 
 /** The model is made when the plan is known, since flat code starts from another one; mistakes are found now. */

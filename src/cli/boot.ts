@@ -3,7 +3,7 @@
  * Standard output carries the guest's console and nothing else; whatever we have to say goes to standard error. The
  * order: options, file, plan, machine, run, then dumps, recording, report, and a closing line. Ctrl-C and SIGTERM end
  * the run in order, so all of that still happens; a second one leaves at once.
- * May not: judge the guest (machine/verdict.ts does).   Next: cli/guests-command.ts. */
+ * May not: judge the guest (machine/verdict.ts does).   Next: cli/boot-trace.ts. */
 import { createHash } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { hex, MiB } from '../base/numbers.ts';
@@ -12,10 +12,14 @@ import type { KernelImage } from '../image/kernel-image.ts';
 import { type CrashReport, crashReport, formatCrash } from '../machine/crash-report.ts';
 import type { ExitReason } from '../machine/exit-reason.ts';
 import { formatRecording, parseRecording, type RecordedInput } from '../machine/input.ts';
-import { Machine, type SymbolTable } from '../machine/machine.ts';
+import { type AsyncRunOptions, Machine, type MachineOptions, type SymbolTable } from '../machine/machine.ts';
 import { makeReport } from '../machine/report.ts';
+import { type TracedKernel, type TracedRunOptions, tracedRun } from '../machine/traced-run.ts';
+import type { ConsoleLine } from '../trace/formats/timeline.ts';
+import type { RunRecord } from '../trace/run-record.ts';
 import { bootHelp, VIA_CHOICES, VIA_KNOWN } from './boot-help.ts';
 import { type BootOptions, type BootSettings, bootSettings } from './boot-settings.ts';
+import { kernelToTrace, listenToLines, traceLines, writeTraces } from './boot-trace.ts';
 import { writeFileWhole } from './files.ts';
 import { openKeyboard } from './interactive.ts';
 import { openKernel, readFileBytes, unpackKernel } from './kernel-file.ts';
@@ -68,6 +72,12 @@ export function addBoot(program: Command): void {
     .option('--replay-input <file>', 'give the input of a recording at its times')
     .optionsGroup('What is kept:')
     .option('--report <file>', 'everything about the run, as JSON')
+    .option('--trace <file>', 'what ran, in the format of the ending (repeatable; see below)', collect(asIs, '--trace'))
+    .option(
+      '--waypoint <place>',
+      'a symbol or 0xADDRESS where the state is kept, beside the usual ones (repeatable)',
+      collect(asIs, '--waypoint'),
+    )
     .option('--dump <addr:length:file>', 'guest physical memory at the end (repeatable)', collect(parseDump, '--dump'))
     .option('--symbols <file>', 'an ELF file or System.map to take symbols from')
     .option('--last-blocks <n>', 'how many of the last blocks a crash report shows', '16')
@@ -90,6 +100,8 @@ class BootCommand {
   readonly #log: Logger;
   readonly #progress: Progress;
   readonly #milliseconds: Record<string, number> = {};
+  /** What a traced run was. */
+  #trace: { kernel: TracedKernel; record: RunRecord; lines: ConsoleLine[] } | undefined;
   /** Ends of console lines, so that our own lines do not start in the middle of one. */
   #column = 0;
 
@@ -117,33 +129,85 @@ class BootCommand {
 
   async #run(): Promise<number> {
     const plan = await this.#makePlan();
-    const machine = await this.#makeMachine(plan);
-    const { until } = this.#settings;
-    const flush = this.#showConsole(machine);
-    const closeKeyboard = this.#openKeyboard(machine);
-    const started = performance.now();
-    let exit: ExitReason;
+    const { until, maxInstructions, timeoutSeconds } = this.#settings;
+    let flush = () => {};
+    let closeKeyboard = () => {};
+    let instructions = () => 0;
+    let started = performance.now();
+    const attach = (made: Machine) => {
+      flush = this.#showConsole(made);
+      closeKeyboard = this.#openKeyboard(made);
+      instructions = () => made.instructions;
+      started = performance.now();
+    };
+    const options = await this.#machineOptions();
+    const limits = {
+      until: until && ('symbol' in until ? until.symbol : until.address),
+      maxInstructions,
+      timeoutSeconds,
+      interactive: this.#options.interactive,
+      signal: this.#stop.signal,
+      onSlice: () => {
+        flush();
+        this.#showProgress((seconds) => `${count(instructions())} instructions, ${seconds.toFixed(0)} s`);
+      },
+    };
+    let run: { machine: Machine; exit: ExitReason };
     try {
-      exit = await machine.run({
-        until: until && ('symbol' in until ? until.symbol : until.address),
-        maxInstructions: this.#settings.maxInstructions,
-        timeoutSeconds: this.#settings.timeoutSeconds,
-        interactive: this.#options.interactive,
-        signal: this.#stop.signal,
-        onSlice: () => {
-          flush();
-          this.#showProgress((seconds) => `${count(machine.instructions)} instructions, ${seconds.toFixed(0)} s`);
-        },
-      });
+      run = await (this.#isTraced
+        ? this.#runTraced(plan, { ...options, ...limits }, attach)
+        : this.#runPlain(plan, options, limits, attach));
     } finally {
       closeKeyboard();
       flush();
       this.#milliseconds.run = performance.now() - started;
       this.#progress.clear();
     }
-    exit = this.#inUsersWords(exit);
-    await this.#after(plan, machine, exit);
+    const exit = this.#inUsersWords(run.exit);
+    await this.#after(plan, run.machine, exit);
     return exit.code;
+  }
+
+  async #runPlain(plan: BootPlan, options: MachineOptions, limits: AsyncRunOptions, attach: (made: Machine) => void) {
+    const machine = await this.#makeMachine(plan, options);
+    attach(machine);
+    return { machine, exit: await machine.run(limits) };
+  }
+
+  get #isTraced(): boolean {
+    return this.#settings.traces.length > 0 || this.#settings.waypoints.length > 0;
+  }
+
+  /** The same run, written down. */
+  async #runTraced(
+    plan: BootPlan,
+    options: Omit<TracedRunOptions, 'kernel' | 'sha256'>,
+    attach: (made: Machine) => void,
+  ) {
+    const { traces, waypoints } = this.#settings;
+    if (!plan.unpackedKernel) this.#announceUnpacking(plan.image);
+    const kernel = await this.#timed('symbols', () => kernelToTrace(plan, this.#options.symbols));
+    this.#progress.clear();
+    if (!kernel.symbols)
+      this.#log.warn({ kernel: plan.image.name }, 'no symbols: no functions are traced (--symbols FILE)');
+    const events = traces.some(({ format }) => format.wantsEvents);
+    const started = performance.now();
+    let lines: ConsoleLine[] = [];
+    const onMachine = (machine: Machine) => {
+      this.#milliseconds.place = performance.now() - started;
+      lines = listenToLines(machine);
+      attach(machine);
+    };
+    const { record, exit, machine } = await tracedRun(plan, {
+      ...options,
+      kernel,
+      waypoints,
+      events,
+      sha256,
+      onMachine,
+    });
+    this.#trace = { kernel, record, lines };
+    return { machine, exit };
   }
 
   /** Two ways to interrupt a run are no signals of the system. */
@@ -185,7 +249,7 @@ class BootCommand {
     this.#showProgress(() => `unpacking ${image.name} (${image.payload?.compression})`, true);
   }
 
-  async #makeMachine(plan: BootPlan): Promise<Machine> {
+  async #machineOptions(): Promise<MachineOptions> {
     const { expect, script, rtcSeconds, debugExitSuccess, cpu } = this.#settings;
     const { replayInput, haltOk } = this.#options;
     let replay: RecordedInput[] | undefined;
@@ -193,13 +257,16 @@ class BootCommand {
       const bytes = await readFileBytes(replayInput, '--replay-input');
       replay = parseRecording(new TextDecoder().decode(bytes), replayInput);
     }
+    return { expect, script, rtcSeconds, debugExitSuccess, haltOk, replay, cpu };
+  }
+
+  async #makeMachine(plan: BootPlan, options: MachineOptions): Promise<Machine> {
     const file = this.#options.symbols;
     const symbols =
       file === undefined
         ? () => this.#kernelSymbols(plan)
         : symbolsFromFile(file, await readFileBytes(file, '--symbols'));
-    const options = { symbols, expect, script, rtcSeconds, debugExitSuccess, haltOk, replay, cpu };
-    return this.#timed('place', () => Machine.create(plan, options));
+    return this.#timed('place', () => Machine.create(plan, { ...options, symbols }));
   }
 
   /** The console goes out at each newline and whenever the machine pauses, so that a prompt shows too. */
@@ -248,6 +315,8 @@ class BootCommand {
     }
     for (const { at, length, file } of dump) writeFileWhole(file, machine.memory.bytes(at, length));
     if (recordInput !== undefined) writeFileWhole(recordInput, formatRecording(machine.takenInput));
+    const { traces, waypoints } = this.#settings;
+    if (this.#trace) writeTraces(traces, this.#trace.record, this.#trace.kernel, this.#trace.lines);
     const outcome = report === undefined ? undefined : machine.outcome();
     if (report !== undefined && outcome) {
       const host = {
@@ -257,10 +326,21 @@ class BootCommand {
         memory: process.memoryUsage.rss(),
         node: process.version,
       };
-      const parts = { plan, imagePath: this.#kernel, exit, outcome, crash, host, sha256 };
+      const parts = {
+        plan,
+        imagePath: this.#kernel,
+        exit,
+        outcome,
+        crash,
+        waypoints: this.#trace?.record.waypoints,
+        host,
+        sha256,
+      };
       writeFileWhole(report, `${JSON.stringify(makeReport(parts), null, 2)}\n`);
     }
-    if (!quiet && !this.#console.closed) this.#say(closingLines(plan, machine, exit, this.#milliseconds.run));
+    if (quiet || this.#console.closed) return;
+    const traced = this.#trace ? traceLines(this.#trace.record, traces, waypoints) : [];
+    this.#say(closingLines(plan, machine, exit, this.#milliseconds.run, traced));
   }
 
   /** Our own words begin on a line of their own, also where both streams go to one terminal. */
@@ -288,13 +368,20 @@ class BootCommand {
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-function closingLines(plan: BootPlan, machine: Machine, exit: ExitReason, milliseconds: number): string {
+function closingLines(
+  plan: BootPlan,
+  machine: Machine,
+  exit: ExitReason,
+  milliseconds: number,
+  traced: readonly string[],
+): string {
   const speed = machine.instructions / milliseconds / 1000;
   const lines = [
     `zeropage: ${exit.kind}, exit ${exit.code}: ${exit.detail}`,
     `zeropage: ${plan.image.name} via ${plan.via}, ${count(machine.instructions)} instructions in ` +
       `${(milliseconds / 1000).toFixed(2)} s (${speed.toFixed(1)} M/s), ${(machine.virtualTimeNs / 1e9).toFixed(3)} s of virtual time`,
   ];
+  lines.push(...traced.map((line) => `zeropage: ${line}`));
   if (exit.hint) lines.push(`zeropage: hint: ${exit.hint}`);
   return `${lines.join('\n')}\n`;
 }

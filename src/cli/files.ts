@@ -4,21 +4,34 @@
  * survives a run that fails. Where the place is no regular file (/dev/stdout, a FIFO) it is written directly.
  * Whether a place can be written is asked before the guest starts: an hour's run must not end in a typing error.
  * Next: cli/interactive.ts. */
-import { accessSync, constants, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UsageError } from './options.ts';
 import { OutputError } from './output.ts';
 
-export function writeFileWhole(file: string, data: string | Uint8Array): void {
+type Piece = string | Uint8Array;
+
+/** What is too long for one string comes in pieces. */
+export function writeFileWhole(file: string, data: Piece | Iterable<Piece>): void {
   try {
     if (!isReplaceable(file)) {
-      writeFileSync(file, data);
+      writePieces(file, data);
       return;
     }
     const folder = mkdtempSync(join(dirname(file), '.zeropage-'));
     try {
       const draft = join(folder, basename(file));
-      writeFileSync(draft, data);
+      writePieces(draft, data);
       renameSync(draft, file);
     } finally {
       rmSync(folder, { recursive: true, force: true });
@@ -30,6 +43,30 @@ export function writeFileWhole(file: string, data: string | Uint8Array): void {
       why: (error as Error).message,
       fix: 'make room or choose another place, and run again',
     });
+  }
+}
+
+const PIECES_AT_ONCE = 1 << 20;
+
+function writePieces(file: string, data: Piece | Iterable<Piece>): void {
+  if (typeof data === 'string' || data instanceof Uint8Array) {
+    writeFileSync(file, data);
+    return;
+  }
+  const fd = openSync(file, 'w');
+  try {
+    let text = '';
+    for (const piece of data) {
+      if (typeof piece === 'string') text += piece;
+      if (text.length > PIECES_AT_ONCE || typeof piece !== 'string') {
+        writeFileSync(fd, text);
+        text = '';
+      }
+      if (typeof piece !== 'string') writeFileSync(fd, piece);
+    }
+    writeFileSync(fd, text);
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -26,7 +26,12 @@ export async function planTraced(
   return { plan, kernel: await tracedKernel(plan, elf, symbolsFile) };
 }
 
-async function tracedKernel(plan: BootPlan, elf: ElfImage | undefined, symbolsFile?: string): Promise<TracedKernel> {
+/** `elf` is the kernel unpacked, whoever unpacks it in the run. */
+export async function tracedKernel(
+  plan: BootPlan,
+  elf: ElfImage | undefined,
+  symbolsFile?: string,
+): Promise<TracedKernel> {
   if (symbolsFile !== undefined) {
     const symbols = symbolsFromFile(symbolsFile, await readFileBytes(symbolsFile, '--symbols'));
     return { source: 'file', symbols, elf };

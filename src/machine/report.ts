@@ -8,6 +8,7 @@ import { hex } from '../base/numbers.ts';
 import { planJson, registersJson, type Sha256, segmentsJson } from '../boot/describe.ts';
 import type { BootPlan } from '../boot/plan.ts';
 import type { KernelImage } from '../image/kernel-image.ts';
+import type { Waypoint } from '../trace/run-record.ts';
 import type { DescriptorTable, VcpuState } from '../x86/vcpu-state.ts';
 import type { CrashReport } from './crash-report.ts';
 import type { ExitReason } from './exit-reason.ts';
@@ -50,12 +51,14 @@ export type ReportParts = {
   exit: ExitReason;
   outcome: Outcome;
   crash?: CrashReport;
+  /** Of a traced run. */
+  waypoints?: readonly Waypoint[];
   host: HostFigures;
   /** The host hashes. */
   sha256: Sha256;
 };
 
-export function makeReport({ plan, imagePath, exit, outcome, crash, host, sha256 }: ReportParts) {
+export function makeReport({ plan, imagePath, exit, outcome, crash, waypoints = [], host, sha256 }: ReportParts) {
   const { kind: reason, ...rest } = exit;
   const { image } = plan;
   const { state } = outcome;
@@ -86,6 +89,7 @@ export function makeReport({ plan, imagePath, exit, outcome, crash, host, sha256
     unknownMsrs: outcome.unknownMsrs.map(({ msr, accesses }) => ({ msr: hex(msr), accesses })),
     ...(plan.personality !== 'bare' && { hypervisor: { name: plan.personality, missing: outcome.missing } }),
     ...(crash && { crash }),
+    waypoints,
     console: outcome.console,
     host,
   };

@@ -92,17 +92,17 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   const physical = physicalPlaces(wanted, physicalRanges(plan, kernel.elf), kernel.elf);
 
   const pass = (here: bigint): void => {
-    const names = [...wanted].filter(([, address]) => address === here).map(([name]) => name);
     const early = physical.get(here);
-    if (early && wanted.has(early.name) && isCodeAt(machine, here, early.code)) names.push(early.name);
+    const there = early && isCodeAt(machine, here, early.code) ? early.address : here;
+    const names = [...wanted].filter(([, address]) => address === here || address === there).map(([name]) => name);
     for (const name of names) {
       capture(name);
       wanted.delete(name);
     }
   };
   const ahead = () => {
-    const early = [...physical].filter(([, { name }]) => wanted.has(name)).map(([address]) => address);
-    return [...wanted.values(), ...early];
+    const places = new Set(wanted.values());
+    return [...places, ...[...physical].filter(([, { address }]) => places.has(address)).map(([at]) => at)];
   };
 
   options.onMachine?.(machine);
@@ -122,6 +122,9 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   capture('end');
   const outcome = machine.outcome();
   const { image } = plan;
+  // Where a guest unpacks itself, its unpacker runs first: at addresses that are the kernel's later, without a name.
+  const unpacksItself = image.format === 'bzimage' && image.payload && !plan.unpackedKernel;
+  const ownFrom = unpacksItself ? (recorder.entries[0]?.at ?? Number.POSITIVE_INFINITY) : 0;
   const record: RunRecord = {
     schema: RECORD_SCHEMA,
     via: plan.via,
@@ -142,14 +145,14 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     virtualTimeNs: machine.virtualTimeNs,
     waypoints: reached,
     functions: functionRuns(recorder, machine, counts),
-    events: recorder.events.map((event) => eventRun(event, machine)),
+    events: recorder.events.map((event) => eventRun(event, event.at < ownFrom ? undefined : machine)),
     eventsDropped: recorder.eventsDropped,
     console: outcome.console,
   };
   return { record, exit, machine };
 }
 
-type EarlyPlace = { name: string; code: Uint8Array };
+type EarlyPlace = { address: bigint; code: Uint8Array };
 
 /** The first waypoints may be passed before the kernel's page tables are on, at physical addresses. Other code may have
  * been there before, so it must be the kernel's own. */
@@ -159,10 +162,11 @@ function physicalPlaces(
   elf: ElfImage | undefined,
 ): Map<bigint, EarlyPlace> {
   const places = new Map<bigint, EarlyPlace>();
-  for (const [name, address] of wanted) {
+  for (const address of wanted.values()) {
     const range = ranges.find(({ vaddr, size }) => address >= vaddr && address < vaddr + size);
     const code = elf && codeOf(elf, address);
-    if (range && code && range.vaddr !== range.paddr) places.set(address - range.vaddr + range.paddr, { name, code });
+    if (range && code && range.vaddr !== range.paddr)
+      places.set(address - range.vaddr + range.paddr, { address, code });
   }
   return places;
 }
@@ -272,13 +276,13 @@ function functionRuns(recorder: TraceRecorder, machine: Machine, counts: readonl
 const MSR_NAMES = new Map<number, string>(MSRS.map(({ number, name }) => [number, name]));
 const TABLE_NAMES = Object.fromEntries(Object.entries(TABLE).map(([name, number]) => [number, name]));
 
-function eventRun(event: TraceEvent, machine: Machine): EventRun {
+function eventRun(event: TraceEvent, machine: Machine | undefined): EventRun {
   const { kind, at, rip, number, values } = event;
   return {
     kind,
     at,
     rip: hex(rip),
-    where: machine.symbolise(rip),
+    where: machine?.symbolise(rip),
     number,
     what: whatOf(event),
     values: values.map((value) => hex(value)),

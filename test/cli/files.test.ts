@@ -28,6 +28,22 @@ describe('an output file', () => {
     expect(statSync(file).mode & 0o600).toBe(0o600);
   });
 
+  it('is put together from pieces, text and bytes in their order', () => {
+    const at = folder();
+    const file = join(at, 'pieces');
+    const long = 'é'.repeat(600_000);
+    writeFileWhole(file, ['a', long, Uint8Array.of(0xff), 'b', long, 'c']);
+    const [text, tail] = [Buffer.from(`a${long}`), Buffer.from(`b${long}c`)];
+    expect(readFileSync(file).equals(Buffer.concat([text, Buffer.of(0xff), tail]))).toBe(true);
+    const broken = function* () {
+      yield 'half';
+      throw new Error('no more');
+    };
+    expect(() => writeFileWhole(file, broken())).toThrow(/no more/);
+    expect(readFileSync(file).length).toBe(text.length + 1 + tail.length);
+    expect(readdirSync(at)).toEqual(['pieces']);
+  });
+
   it('is written directly where there is no file to replace', () => {
     expect(() => writeFileWhole('/dev/null', 'x')).not.toThrow();
     expect(statSync('/dev/null').isFile()).toBe(false);

@@ -89,4 +89,11 @@ describe('what a traced run can be asked', () => {
     expect(find('interrupt', 'vector 0x20')).toBeDefined();
     expect(find('port-out', 'port 0x3f8')).toBeDefined();
   });
+
+  it('gives no name of the kernel to what the unpacker does where the kernel will be', async () => {
+    const { events, functions } = (await run('linux64')).record;
+    const early = events.filter(({ at }) => at < functions[0].first);
+    expect(early.map(({ what }) => what)).toContain('GDTR');
+    expect(early.map(({ where }) => where).filter((where) => where !== undefined)).toEqual([]);
+  });
 });
