@@ -13,7 +13,8 @@ feature cr4-shadow
   functions   cr4_init_shadow
   required on all before start_kernel
   reason      Later updates of CR4 start from the per-CPU copy. Where nobody filled it, the first update writes
-  reason      a CR4 that has lost PAE, PGE and the like.
+  reason      a CR4 that has lost PAE, PGE and the like. Compilers like to inline the function; the invariant "cr4 shadow"
+reason      looks at the copy itself.
   source      arch/x86/kernel/head64.c, arch/x86/xen/enlighten_pv.c; "x86/xen: Initialize cr4 shadow for 64-bit PV(H) guests", 2015
 
 feature early-idt
