@@ -84,6 +84,7 @@ const ROWS: Row[] = [
       expect(at(clean, 'prepare_pvh')?.registers.rip).toMatch(/^0xffffffff8/);
       expect(at(planted, 'prepare_pvh')?.registers.rip).toMatch(/^0x100/);
     } },
+  { plant: 'pvh-kasan', on: ['pvh'], ends: ['triple-fault', 4], lost: ['kasan_early_init'], gained: ['__asan_memset'] },
   { plant: 'pvh-pae', on: ['pvh, 32-bit'], ends: ['triple-fault', 4],
     shows: ({ waypoints }) => expect(BigInt(waypoints.at(-1)?.state.control.cr4 ?? 0) & 0x20n).toBe(0x20n) },
   { plant: 'mtrr', on: ['xen-pv'], ends: SUCCESS, says: /^mtrr: 0 variable ranges$/m },

@@ -67,7 +67,9 @@ void kasan_early_init(pte_t *root);
 void kasan_map_early_shadow(pte_t *root);
 void kasan_init(void);
 void kasan_explain_fault(unsigned long address);
+void *__asan_memset(void *to, int byte, size_t n);
 #else
+#define __asan_memset memset
 static inline void kasan_map_early_shadow(pte_t *root) { (void)root; }
 static inline void kasan_init(void) {}
 static inline void kasan_explain_fault(unsigned long address) { (void)address; }

@@ -1,5 +1,5 @@
 /* What every entry path shares before start_kernel: boot_params and its sanitising, the origin for the banner.
- * Follows: Linux arch/x86/include/asm/bootparam_utils.h.   Next: main.c. */
+ * Follows: Linux arch/x86/include/asm/bootparam_utils.h.   Next: plant.c. */
 #include "kernel.h"
 
 struct boot_origin boot_origin __initdata = {

@@ -8,7 +8,8 @@
  *                              all 512 entries the same, on each level
  *
  * plant=kasan leaves the map out under Xen, as Linux does: its only call stands in x86_64_start_kernel(). The first
- * access of setup_arch() ends in a page fault in the shadow.
+ * access of setup_arch() ends in a page fault in the shadow. plant=pvh-kasan is the same bug elsewhere: prepare_pvh(), which
+ * runs before the map is made, clears its boot_params with a memset that looks into it.
  * Follows: Linux arch/x86/mm/kasan_init_64.c, mm/kasan/generic.c.   Next: legacy.c. */
 #include "kernel.h"
 
@@ -95,5 +96,10 @@ void __asan_loadN_noabort(unsigned long address, unsigned long size);
 void __asan_loadN_noabort(unsigned long address, unsigned long size) { check_memory_region(address, size); }
 void __asan_storeN_noabort(unsigned long address, unsigned long size);
 void __asan_storeN_noabort(unsigned long address, unsigned long size) { check_memory_region(address, size); }
+void *__asan_memset(void *to, int byte, size_t n)
+{
+	check_memory_region((unsigned long)to, n);
+	return memset(to, byte, n);
+}
 void __asan_handle_no_return(void);
 void __asan_handle_no_return(void) {}

@@ -6,7 +6,7 @@
  *
  * plant=early-reserve makes them after e820__memory_setup(), as Linux 5.15 did. On bare hardware that is as good, for
  * nobody allocates in between. Under Xen the hook that brings the memory map takes a page, and it is our own.
- * Follows: Linux mm/memblock.c, arch/x86/kernel/setup.c (early_reserve_memory).   Next: pages.c. */
+ * Follows: Linux mm/memblock.c, arch/x86/kernel/setup.c (early_reserve_memory).   Next: mm.c. */
 #include "kernel.h"
 
 struct memblock memblock;
@@ -36,7 +36,7 @@ int memblock_regions_overlap(void)
 	return 0;
 }
 
-/* Whole pages; to be found in RAM is the caller's luck, as long as a kernel and its neighbours fit into 16 MiB. */
+/* Whole pages, the lowest that are free. The memory map is not asked: all our machines have RAM where we look. */
 phys_t memblock_phys_alloc(phys_t size)
 {
 	phys_t base = LOAD_PHYSICAL_ADDR;

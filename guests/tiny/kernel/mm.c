@@ -3,7 +3,7 @@
  * They map what the kernel is made of (text read-only, constants read-only, data writable, the latter two not
  * executable where the CPU can say so), one window for looking at physical memory, and later the user task's pages.
  * Only small pages: a hypervisor may know no others. The early tables of entry/ are not used again after this.
- * Follows: SDM Vol. 3, chapter 4.   Next: descriptors.c. */
+ * Follows: SDM Vol. 3, chapter 4.   Next: pages.c. */
 #include "kernel.h"
 
 #ifdef CONFIG_X86_64

@@ -6,7 +6,7 @@
  *
  * The steps in question come before anything else, so the question must be answered before .bss is clear and before
  * boot_command_line is copied: each entry path calls note_plants() first, with the command line where its loader put it.
- * Whoever traces a boot sees these two functions on every path.   Next: cr4.c, kasan.c, legacy.c. */
+ * Whoever traces a boot sees these two functions on every path.   Next: main.c. */
 #include "kernel.h"
 
 static char planted_names[256] __initdata; /* "cr4-shadow kasan ", names with a space behind each */

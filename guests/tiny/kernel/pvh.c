@@ -20,6 +20,10 @@ __stack_protected void prepare_pvh(unsigned long start_info)
 	boot_origin.filled_by = "the guest, from hvm_start_info";
 	if (info->magic != XEN_HVM_START_MAGIC_VALUE)
 		panic("PVH: hvm_start_info has magic 0x%x", info->magic);
+	if (planted("pvh-kasan"))
+		__asan_memset(&pvh_bootparams, 0, sizeof(pvh_bootparams));
+	else
+		memset(&pvh_bootparams, 0, sizeof(pvh_bootparams)); /* the plain one: nothing has a shadow yet */
 	if (info->version < 1 || !info->memmap_entries)
 		panic("PVH: hvm_start_info has no memory map (version %u)", info->version);
 
