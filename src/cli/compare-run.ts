@@ -3,9 +3,11 @@
  * Without a wish, every path that the kernel supports is taken (flat code and Multiboot are no ways into a Linux), each
  * with the image that a built-in guest has for it. The command line, initrd and memory are the same for all.
  * May not: judge.   Next: cli/compare-text.ts. */
+import { handoverFields } from '../boot/describe.ts';
 import { BOOT_PROTOCOLS, type BootSpec } from '../boot/index.ts';
 import { functionNames } from '../compare/baseline.ts';
 import type { RunSet } from '../compare/changes.ts';
+import type { HandedOver } from '../compare/html.ts';
 import { tracedRun } from '../machine/traced-run.ts';
 import { functionStarts } from '../symbols/functions.ts';
 import type { SymbolSource } from '../symbols/symbol-list.ts';
@@ -38,8 +40,13 @@ const NOT_COMPARED: readonly string[] = ['flat32', 'flat64', 'multiboot'];
 /** Where a path's first C function shows what the assembly before it forgot. */
 const FIRST_C_FUNCTIONS = ['prepare_pvh', 'xen_prepare_pvh'];
 
-export async function runPaths(kernel: string, options: CompareRunOptions): Promise<RunSet> {
+/** `handedOver`: what each loader gave its guest. */
+export async function runPaths(
+  kernel: string,
+  options: CompareRunOptions,
+): Promise<RunSet & { handedOver: HandedOver[] }> {
   const records: RunRecord[] = [];
+  const handedOver: HandedOver[] = [];
   const names = new Map<string, ReadonlySet<string>>();
   const bySymbols = new Map<SymbolSource, ReadonlySet<string>>();
   for (const via of await choosePaths(kernel, options.via)) {
@@ -49,6 +56,8 @@ export async function runPaths(kernel: string, options: CompareRunOptions): Prom
     options.onProgress?.(via, 0);
     const traced = await planTraced(kernel, spec, options.symbols);
     const { symbols } = traced.kernel;
+    const { handover } = traced.plan;
+    if (handover) handedOver.push({ via, struct: handover.struct, fields: handoverFields(traced.plan) });
     if (symbols) {
       let known = bySymbols.get(symbols);
       if (!known) {
@@ -78,7 +87,7 @@ export async function runPaths(kernel: string, options: CompareRunOptions): Prom
     });
     records.push(record);
   }
-  return { records, known: (via) => names.get(via) };
+  return { records, known: (via) => names.get(via), handedOver };
 }
 
 async function choosePaths(kernel: string, asked: readonly string[] | undefined): Promise<string[]> {

@@ -7,12 +7,13 @@ import { type Command, Option } from 'commander';
 import { parseSize } from '../base/numbers.ts';
 import { changesSince, type RunSet } from '../compare/changes.ts';
 import { type Comparison, compareRecords, comparisonExit } from '../compare/compare.ts';
-import { FINDING_KINDS, KIND_MEANINGS } from '../compare/findings.ts';
+import { FINDING_KINDS, type Finding, KIND_MEANINGS } from '../compare/findings.ts';
+import { comparePage, type HandedOver } from '../compare/html.ts';
 import { junitXml } from '../compare/junit.ts';
-import { evaluateRules } from '../compare/rules/evaluate.ts';
+import { evaluateRules, notesOnRules } from '../compare/rules/evaluate.ts';
 import { LINUX_RULES, LINUX_RULES_FILE } from '../compare/rules/linux.ts';
 import { parseRules } from '../compare/rules/parse.ts';
-import { combineRules } from '../compare/rules/rule.ts';
+import { combineRules, type Rule } from '../compare/rules/rule.ts';
 import type { RuleProducer } from '../compare/rules-slot.ts';
 import { sarifJson } from '../compare/sarif.ts';
 import type { RunRecord } from '../trace/run-record.ts';
@@ -44,6 +45,7 @@ type Options = {
   json?: boolean;
   junit?: string;
   sarif?: string;
+  html?: string;
   quiet?: boolean;
 };
 
@@ -89,6 +91,7 @@ export function addCompare(program: Command): void {
     .option('--json', 'for machines, on standard output')
     .option('--junit <file>', 'as JUnit XML')
     .option('--sarif <file>', 'as SARIF 2.1.0')
+    .option('--html <file>', 'as a page for people: timeline, states side by side, lists')
     .option('--quiet', 'no progress')
     .addHelpText('after', () => HELP)
     .action(async (kernel: string, options: Options) => {
@@ -108,6 +111,8 @@ Examples:
   zeropage compare vmlinux --save good               keep the last good kernel's runs ...
   zeropage compare vmlinux --against good            ... and ask what a change did on one path and not on the others
   zeropage compare vmlinux --junit compare.xml --sarif compare.sarif
+  zeropage compare vmlinux --html compare.html       a page to read and to pass on
+  zeropage compare vmlinux --rules my.rules          what belongs to which path, in your words (README, Rules)
 
 A change that reached all paths is a note, one that reached some of them an init mismatch. Baselines are compared by
 names and sets, never by counts or addresses, so a new message or a moved function alarms nobody.
@@ -130,6 +135,7 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
   const outputs = [
     ['--junit', options.junit],
     ['--sarif', options.sarif],
+    ['--html', options.html],
   ] as const;
   for (const [option, file] of outputs) if (file !== undefined) checkWritable(file, option);
   if (options.save !== undefined) checkBaselineFolder(options.save);
@@ -157,7 +163,7 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
     progress.clear();
     if (stop.signal.aborted) return stop.signal.reason === 'SIGINT' ? 130 : 143;
     const verdict = judge(runs, stored, rules, options);
-    publish(verdict, options);
+    publish(verdict, runs, options);
     if (options.save !== undefined) saveBaseline(options.save, runs);
     return verdict.exitCode;
   } finally {
@@ -186,32 +192,48 @@ async function runOptions(options: Options): Promise<CompareRunOptions> {
   };
 }
 
-type RulesFor = (records: readonly RunRecord[], known: RunSet['known']) => RuleProducer;
+type Rules = {
+  producer(records: readonly RunRecord[], known: RunSet['known']): RuleProducer;
+  /** The user's own rules of which these runs could show nothing: a misspelt name must not pass for a rule obeyed. */
+  notes(records: readonly RunRecord[], known: RunSet['known']): Finding[];
+};
 
-async function readRules({ rules = [], shippedRules }: Options): Promise<RulesFor> {
-  const files = shippedRules ? [parseRules(LINUX_RULES, LINUX_RULES_FILE)] : [];
+async function readRules({ rules = [], shippedRules }: Options): Promise<Rules> {
+  const shipped = shippedRules ? parseRules(LINUX_RULES, LINUX_RULES_FILE) : [];
+  const own: Rule[][] = [];
   for (const file of rules) {
-    files.push(parseRules(new TextDecoder().decode(await readFileBytes(file, '--rules')), file));
+    own.push(parseRules(new TextDecoder().decode(await readFileBytes(file, '--rules')), file));
   }
-  const all = combineRules(files);
-  return (records, known) => (record) => evaluateRules(all, record, { functions: known(record.via), others: records });
+  const all = combineRules([shipped, ...own]);
+  return {
+    producer: (records, known) => (record) =>
+      evaluateRules(all, record, { functions: known(record.via), others: records }),
+    notes: (records, known) => notesOnRules(combineRules(own), records, ({ via }) => known(via)),
+  };
 }
 
-function judge(runs: RunSet, stored: RunSet | undefined, rules: RulesFor, options: Options): Verdict {
+function judge(runs: RunSet, stored: RunSet | undefined, rules: Rules, options: Options): Verdict {
   const { records, known } = runs;
   const { meeting, against } = options;
-  const comparison = compareRecords(records, { meeting, known, rules: rules(records, known) });
+  const comparison = compareRecords(records, { meeting, known, rules: rules.producer(records, known) });
+  comparison.notes.push(...rules.notes(records, known));
   if (stored === undefined) return { ...comparison, exitCode: comparisonExit(comparison) };
   const { findings, notes } = changesSince(stored, runs, meeting);
   const changed = { ...comparison, findings, notes, against };
   return { ...changed, exitCode: comparisonExit(changed) };
 }
 
-function publish(verdict: Verdict, options: Options): void {
+type Runs = { records: readonly RunRecord[]; handedOver: HandedOver[] };
+
+function publish(verdict: Verdict, { records, handedOver }: Runs, options: Options): void {
   const { kernel, paths, findings, notes } = verdict;
   const judged = { kernel, paths: paths.map(({ via }) => via), findings };
   if (options.junit !== undefined) writeFileWhole(options.junit, junitXml(judged));
   if (options.sarif !== undefined) writeFileWhole(options.sarif, sarifJson({ ...judged, notes }, version()));
+  if (options.html !== undefined) {
+    const { against } = verdict;
+    writeFileWhole(options.html, comparePage({ comparison: verdict, records, handedOver, against }));
+  }
   const output = new FdOutput(1);
   if (options.json) output.write(`${JSON.stringify(verdict, null, 2)}\n`);
   else {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VmError } from '../../src/base/errors.ts';
-import { evaluateRules, rulesWithoutSubject } from '../../src/compare/rules/evaluate.ts';
+import { evaluateRules, notesOnRules } from '../../src/compare/rules/evaluate.ts';
 import { LINUX_RULES, LINUX_RULES_FILE } from '../../src/compare/rules/linux.ts';
 import { parseRules, RulesError } from '../../src/compare/rules/parse.ts';
 import { PATHS } from '../../src/compare/rules/paths.ts';
@@ -261,7 +261,11 @@ describe('a missing feature', () => {
 
   it('of which the kernel knows nothing is named, so that a misspelt name is noticed', () => {
     const text = `${SHADOW.replace('cr4_init', 'cr4_innit')}\n${MTRR}`;
-    expect(rulesWithoutSubject(rules(text), [run('linux64')]).map(({ feature }) => feature)).toEqual(['cr4-shadow']);
+    const notes = (names?: string[]) =>
+      notesOnRules(rules(text), [run('linux64')], () => names).map(({ title }) => title);
+    expect(notes()).toEqual(['the rule cr4-shadow was not asked: no path and no symbol shows cr4_innit_shadow']);
+    expect(notes(['cr4_innit_shadow'])).toEqual([]);
+    expect(notesOnRules(rules(`${SHADOW}\nwhen kasan_*`), [run('pvh')])[0].title).toContain('shows kasan_*');
   });
 });
 

@@ -33,16 +33,34 @@ export function evaluateRules(rules: readonly Rule[], record: RunRecord, known: 
   });
 }
 
-/** Features that no run of this kernel could show: a rule for another kernel, or one with a misspelt name. */
-export function rulesWithoutSubject(rules: readonly Rule[], records: readonly RunRecord[], known: Knowledge = {}): Rule[] {
-  if (records.length === 0) return [];
-  const kernels = records.map((record) => new KernelFunctions(record, { ...known, others: records }));
-  return rules.filter(({ evidence, when }) => {
-    const patterns = evidence.map(({ pattern }) => pattern);
-    const isSeen = evidence.some(({ kind }) => kind !== 'functions') || kernels.some((kernel) => kernel.hasAny(patterns));
-    return !isSeen || (when.length > 0 && !kernels.some((kernel) => kernel.hasAny(when)));
+/** Notes about rules of which no run of this kernel could show anything: they are about another kernel, or misspelt. */
+export function notesOnRules(
+  rules: readonly Rule[],
+  records: readonly RunRecord[],
+  functions: (record: RunRecord) => Iterable<string> | undefined = () => undefined,
+): Finding[] {
+  const kernels = records.map(
+    (record) => new KernelFunctions(record, { functions: functions(record), others: records }),
+  );
+  const isThere = (patterns: readonly Pattern[]) => kernels.some((kernel) => kernel.hasAny(patterns));
+  return rules.flatMap((rule) => {
+    const { feature, evidence, when, from } = rule;
+    const isSeen = evidence.some(({ kind }) => kind !== 'functions') || isThere(evidence.map(({ pattern }) => pattern));
+    if (isSeen && (when.length === 0 || isThere(when))) return [];
+    const lacking = isSeen ? when.map(({ text }) => text).join(', ') : wanted(rule);
+    return [
+      {
+        id: `rule/${feature}/nothing-to-see`,
+        kind: 'rule',
+        paths: records.map(({ via }) => via),
+        subject: feature,
+        title: `the rule ${feature} was not asked: no path and no symbol shows ${lacking}`,
+        why: 'It is about another kernel, or a name in it is misspelt.',
+        evidence: records.map(({ via }) => ({ path: via, text: from })),
+      } satisfies Finding,
+    ];
   });
-} // biome-ignore format: one line
+}
 
 function deadCode(rule: Rule, record: RunRecord, sightings: Sighting[]): Finding | undefined {
   const { feature, allowed, from } = rule;
