@@ -6,6 +6,7 @@
 import { type Evidence, type Finding, list } from './findings.ts';
 import type { LineUp } from './line-up.ts';
 import type { PathView } from './path-view.ts';
+import { doings } from './state-changes.ts';
 import { isDying } from './steps.ts';
 
 export function arrivalFindings(views: readonly PathView[], { meeting }: LineUp): Finding[] {
@@ -25,8 +26,8 @@ export function arrivalFindings(views: readonly PathView[], { meeting }: LineUp)
       paths: [via],
       subject: exit.reason,
       title: came
-        ? `${via} ends badly (${exit.reason}), where ${list(better)} ${better.length === 1 ? 'ends' : 'end'} well`
-        : `${via} never reaches ${meeting}, as ${list(others)} ${others.length === 1 ? 'does' : 'do'}: ${exit.reason}`,
+        ? `${via} ends badly (${exit.reason}), where ${list(better)} ${better.length === 1 ? 'ends' : 'end'} well${lastWords(view, good)}`
+        : `${via} never reaches ${meeting}, as ${list(others)} ${others.length === 1 ? 'does' : 'do'}: ${exit.reason}${lastWords(view, good)}`,
       ...(meeting !== undefined && { waypoint: meeting }),
       evidence: lastSigns(view, views),
     });
@@ -49,6 +50,15 @@ function lastSigns(view: PathView, views: readonly PathView[]): Evidence[] {
   )) {
     evidence.push({ path: via, text: `it said ${JSON.stringify(line)}` });
   }
+  const alone = [...doings(record, undefined)].filter(
+    (each) => !views.some((other) => other !== view && didBefore(other, each)),
+  );
+  if (record.exit.code >= 4 && alone.length > 0) {
+    evidence.push({
+      path: via,
+      text: `does what no other path does before they meet: ${alone.slice(0, MOST_LINES).join(', ')}`,
+    });
+  }
   const steps = [...view.functions.values()].filter(({ tool, name }) => !tool && !isDying(name));
   const last = steps.at(-1);
   if (last)
@@ -64,6 +74,14 @@ function lastSigns(view: PathView, views: readonly PathView[]): Evidence[] {
     break;
   }
   return evidence;
+}
+
+const didBefore = ({ record, meeting }: PathView, what: string) => doings(record, meeting?.name).has(what);
+
+/** The first line of trouble, for the title. */
+function lastWords({ record }: PathView, good: readonly PathView[]): string {
+  const line = complaints(record.console, good)[0];
+  return line === undefined ? '' : `, having said ${JSON.stringify(line.slice(0, 120))}`;
 }
 
 /** Lines that tell of trouble, and that no path prints that ends well; the last line when there are none. */

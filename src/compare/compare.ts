@@ -11,6 +11,7 @@ import { type LineUp, lineUp } from './line-up.ts';
 import { type KnownFunctions, onePathFunctions } from './one-path-functions.ts';
 import { orderDifferences } from './order.ts';
 import { pathView } from './path-view.ts';
+import { precedenceFindings } from './precedence.ts';
 import type { RuleProducer } from './rules-slot.ts';
 import { stateDifferences } from './state-difference.ts';
 
@@ -51,10 +52,14 @@ export function compareRecords(records: readonly RunRecord[], options: CompareOp
   const meeting = lineUp(records, options.meeting);
   const views = records.map((record) => pathView(record, meeting.meeting));
   const known = options.known ?? (() => undefined);
+  const ruled = options.rules ? records.flatMap(options.rules) : [];
+  // What a path has not done that died on its way is good to know, and need not be why.
+  const isUnfinished = ({ title }: Finding) => /before the run ended/.test(title);
   const findings = [
     ...arrivalFindings(views, meeting),
     ...invariantFindings(views, meeting.meeting),
-    ...(options.rules ? records.flatMap(options.rules) : []),
+    ...precedenceFindings(views, known),
+    ...ruled.filter((finding) => !isUnfinished(finding)),
     ...onePathFunctions(views, meeting.meeting, known),
     ...stateDifferences(views, meeting.meeting),
     ...orderDifferences(views, meeting.meeting),
@@ -73,7 +78,7 @@ export function compareRecords(records: readonly RunRecord[], options: CompareOp
         place === undefined ? functions.size : [...functions.values()].filter(({ before }) => before).length,
     })),
     findings: byImportance(findings),
-    notes: [],
+    notes: ruled.filter(isUnfinished),
   };
 }
 

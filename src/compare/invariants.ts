@@ -2,7 +2,7 @@
  *
  * Each row of the table names what it asserts, where, and what went wrong in the past when it did not hold. A row applies
  * only where the record has what it speaks of: a kernel without a CR4 shadow is not blamed for it.
- * Follows: Linux arch/x86 as of 6.1.   Next: compare/order.ts. */
+ * Follows: Linux arch/x86 as of 6.1.   Next: compare/precedence.ts. */
 import type { ObjectRecord, RunRecord, StateRecord, Waypoint } from '../trace/run-record.ts';
 import { kindOf } from './allowed.ts';
 import { type Evidence, type Finding, thousands } from './findings.ts';
@@ -22,7 +22,12 @@ type Invariant = {
   check(state: StateRecord, record: RunRecord, waypoint: Waypoint): Verdict;
 };
 
+/** Where the first C functions begin; on PVH it is the one that fills boot_params. */
+const PVH_C = ['prepare_pvh', 'xen_prepare_pvh'];
 const FIRST_C = ['x86_64_start_kernel', 'xen_start_kernel', 'x86_64_start_reservations', 'start_kernel'];
+
+/** Linux Documentation/arch/x86/boot.rst. */
+const NEWEST_PROTOCOL = 0x20fn;
 
 /** Vectors that a kernel can meet before it has set up its own: #BR to #VE without those that no longer exist. */
 const EARLY_VECTORS = [0, 1, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 16, 17, 19];
@@ -43,15 +48,28 @@ export const INVARIANTS: readonly Invariant[] = [
     name: 'gs base',
     says: 'GS points to the per-CPU data before C code runs',
     why: 'code with a stack canary reads it through GS in its first line',
-    at: FIRST_C,
-    check: (state) => {
+    at: [...PVH_C, ...FIRST_C],
+    check: (state, _, { name }) => {
       if (state.mode !== '64-bit') return 'unknown';
       const base = BigInt(state.msrs.GS_BASE ?? state.segments.gs?.match(/: (0x[0-9a-f]+)/)?.[1] ?? '0x0');
       const area = object(state, 'fixed_percpu_data') ?? object(state, 'per_cpu_area');
       const wanted = area === undefined ? undefined : BigInt(area.address);
       if (base === 0n) return { wrong: 'GS base is 0' };
-      if (wanted === undefined || wanted < 0x1000n || wanted === base) return 'holds';
+      // PVH may point it to a canary of its own at first.
+      if (wanted === undefined || wanted < 0x1000n || wanted === base || PVH_C.includes(name)) return 'holds';
       return { wrong: `GS base is ${hex(base)}, ${area?.name} is at ${hex(wanted)}` };
+    },
+  },
+  {
+    name: 'virtual addresses',
+    says: 'C code runs where it is linked',
+    why: 'absolute addresses in it lead elsewhere, or nowhere ("x86/pvh: Call C code via the kernel virtual mapping")',
+    at: [...PVH_C, ...FIRST_C],
+    check: (state) => {
+      if (state.mode !== '64-bit') return 'unknown';
+      return BigInt(state.registers.rip) >= 0xffff_8000_0000_0000n
+        ? 'holds'
+        : { wrong: `RIP is ${state.registers.rip}` };
     },
   },
   {
@@ -128,13 +146,15 @@ export const INVARIANTS: readonly Invariant[] = [
   {
     name: 'boot protocol version',
     says: 'hdr.version says what the loader is',
-    why: 'loader checks and sanitising go by it; Xen PV leaves 0, all others have 2.x',
+    why: 'loader checks and sanitising go by it; Xen PV leaves 0, all others have 2.x (2.12 is 0x20c, not 0x212)',
     check: (state, { via, bootParamsFilledBy }) => {
       const version = word(state, 'boot_params', 'hdr.version');
       if (version === undefined || bootParamsFilledBy === 'nobody' || kindOf(via) === 'multiboot') return 'unknown';
       if (kindOf(via) === 'xen-pv')
         return version === 0n ? 'holds' : { wrong: `it is ${hex(version)}, and Xen PV leaves 0` };
-      return version >= 0x200n && version < 0x300n ? 'holds' : { wrong: `it is ${hex(version)}, not 2.x` };
+      return version >= 0x200n && version <= NEWEST_PROTOCOL
+        ? 'holds'
+        : { wrong: `it is ${hex(version)}, and the newest protocol is 2.15 (${hex(NEWEST_PROTOCOL)})` };
     },
   },
   {

@@ -27,17 +27,19 @@ export function onePathFunctions(
   for (const { name, tool } of names.values()) {
     if (tool) continue;
     const on = views.filter((view) => ranBefore(view, name));
-    const off = views.filter((view) => !ranBefore(view, name) && couldRun(view, name, on, known));
+    const off = views.filter(
+      (view) => !ranBefore(view, name) && couldRun(view, name, on, known) && !mayLack(view, name),
+    );
     if (off.length > 0) divided.set(name, { on, off });
   }
   const findings: Finding[] = [];
   for (const [name, { on, off }] of divided) {
-    if (isAllowed(name, on, off)) continue;
+    if (rowFor(name, on)) continue;
     // Its caller ran on these paths only, too: then the caller is the story, whether it is allowed or a finding itself.
     const caller = on[0].functions.get(name)?.caller;
     const above = caller === undefined ? undefined : divided.get(caller);
     if (caller !== undefined && above && off.every((view) => above.off.includes(view))) {
-      if (!isAllowed(caller, above.on, above.off) || rowFor(caller, above.on)?.withCallees) continue;
+      if (rowFor(caller, above.on)?.withCallees ?? !rowFor(caller, above.on)) continue;
     }
     if (caller !== undefined && withAllowedCaller(name, on, divided)) continue;
     findings.push(finding(name, on, off, meeting));
@@ -56,9 +58,8 @@ function rowFor(name: string, on: readonly PathView[]): AllowedFunctions | undef
   return ALLOWED_FUNCTIONS.find((row) => row.names.test(name) && on.every(({ via }) => row.on.includes(kindOf(via))));
 }
 
-function isAllowed(name: string, on: readonly PathView[], off: readonly PathView[]): boolean {
-  if (rowFor(name, on)) return true;
-  return ALLOWED_TO_LACK.some((row) => row.names.test(name) && off.every(({ via }) => row.on.includes(kindOf(via))));
+function mayLack({ via }: PathView, name: string): boolean {
+  return ALLOWED_TO_LACK.some((row) => row.names.test(name) && row.on.includes(kindOf(via)));
 }
 
 /** On every path that ran it, a function further up is allowed with all it calls. */
