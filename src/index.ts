@@ -3,7 +3,7 @@
  * Nothing is printed and nothing exits here. What is wrong with a file or a wish is thrown as a VmError; whatever a guest
  * does comes back as an ExitReason. `readKernel` is the only function that opens a file, everything else works on bytes
  * and values. examples/boot.ts reads as documentation.
- * Next: cli/main.ts, the command line over the same rooms. */
+ * Next: vitest.ts, the same for tests. */
 import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot as planImage } from './boot/index.ts';
 import { nodeUnpackers } from './cli/host.ts';
 import { openKernel, parseFile } from './cli/kernel-file.ts';

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -7,7 +7,8 @@ import { describe, expect, it } from 'vitest';
 import { scratch } from './cli/run.ts';
 
 const run = promisify(execFile);
-const folder = fileURLToPath(new URL('../examples', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = join(root, 'examples');
 const library = new URL('../src/index.ts', import.meta.url).href;
 
 /** Runs an example against the sources instead of the built package. */
@@ -26,9 +27,30 @@ describe('the examples', { concurrent: true, timeout: 60_000 }, () => {
     'boot.mjs': [/tiny64.bzimage is a bzimage/, /boot_params at 0x10000/, /until: reached start_kernel, after \d+/, /type_of_loader is 0xff/, /power-off/],
     'two-paths.mjs': [/linux64: start_kernel after \d+/, /pvh: start_kernel after \d+/, /^ {2}rip {4}0xffffffff81/m],
   }; // biome-ignore format: a table
-  it.each(readdirSync(folder))('%s runs and shows what it says', async (name) => {
-    const stdout = await example(name);
-    expect(shown[name], `${name} has expectations`).toBeDefined();
-    for (const pattern of shown[name]) expect(stdout).toMatch(pattern);
+  it.each(readdirSync(folder).filter((name) => name.endsWith('.mjs')))(
+    '%s runs and shows what it says',
+    async (name) => {
+      const stdout = await example(name);
+      expect(shown[name], `${name} has expectations`).toBeDefined();
+      for (const pattern of shown[name]) expect(stdout).toMatch(pattern);
+    },
+  );
+
+  it('kernel-tests is a project whose tests pass, the first time and against its own baseline', async () => {
+    const project = join(scratch(), 'kernel-tests');
+    cpSync(join(folder, 'kernel-tests'), project, { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(project, 'node_modules'));
+    const tests = join(project, 'boot.test.js');
+    const entry = join(root, 'src/vitest.ts');
+    writeFileSync(tests, readFileSync(tests, 'utf8').replace("from 'zeropage/vitest'", `from '${entry}'`));
+    const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--root', project];
+    for (const round of [1, 2]) {
+      const { stdout } = await run(process.execPath, vitest, {
+        cwd: project,
+        env: { ...process.env, CI: '', NO_COLOR: '1' },
+      });
+      expect(stdout, `round ${round}`).toMatch(/Tests {2}\d+ passed \(\d+\)/);
+      expect(existsSync(join(project, 'baseline', 'index.json'))).toBe(true);
+    }
   });
 });
