@@ -49,7 +49,7 @@ export function comparePage({ comparison, records, handedOver = [], against }: P
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>${comparison.kernel}: ${verdictOf(findings.length)}</title>
+<title>${fileNames(comparison.kernel)}: ${verdictOf(findings.length)}</title>
 <style>${new Html(STYLE)}</style>
 </head>
 <body>
@@ -68,6 +68,9 @@ ${body}
   return page.text;
 } // biome-ignore format: markup
 
+/** Without the folders, which say nothing about the kernel. */
+const fileNames = (names: string): string => names.split(', ').map((name) => name.slice(name.lastIndexOf('/') + 1) || name).join(', '); // biome-ignore format: one line
+
 const verdictOf = (count: number): string =>
   count === 0 ? 'no findings' : count === 1 ? '1 finding' : `${count} findings`;
 
@@ -75,11 +78,11 @@ function pageHeader({ kernel, findings, meeting, paths }: Comparison, records: r
   const versions = [...new Set(records.map((record) => record.kernel.version).filter((version) => version !== undefined))];
   const cmdlines = [...new Set(records.map(({ input }) => input.cmdline))];
   return html`<header class="page"><div class="brand">zeropage compare</div>
-<h1>${kernel} <span class="verdict ${findings.length > 0 ? 'bad' : 'ok'}">${verdictOf(findings.length)}</span></h1>
+<h1 title="${kernel}">${fileNames(kernel)} <span class="verdict ${findings.length > 0 ? 'bad' : 'ok'}">${verdictOf(findings.length)}</span></h1>
 <p class="lead">${versions.join(' · ')}</p>
 <dl><div><dt>paths meet in</dt><dd>${meeting.meeting ?? 'no place that two of them reached'}</dd></div><div><dt>memory</dt><dd>${[...new Set(records.map(({ input }) => `${input.memory / 2 ** 20} MiB`))].join(', ')}</dd></div><div><dt>command line</dt><dd>${cmdlines.map((line) => (line === '' ? 'empty' : line)).join(' · ')}</dd></div>${against !== undefined && html`<div><dt>held against</dt><dd>${against}</dd></div>`}</dl>
 <div class="scroll"><table class="paths"><thead><tr><th>path</th><th>how it ended</th><th class="num">instructions to the meeting place</th><th class="num">in all</th><th class="num">functions before</th><th>boot_params filled</th><th>names from</th><th>image</th></tr></thead><tbody>
-${paths.map(({ via, exit, instructions, toMeeting, functionsBefore, kernel: image }) => html`<tr><th scope="row">${via}</th><td><span class="dot ${exit.code === 0 ? 'ok' : 'bad'}"></span>${exit.reason} <span class="quiet">exit ${exit.code}, ${exit.detail}</span></td><td class="num">${toMeeting === undefined ? html`<span class="lost">never arrived</span>` : grouped(toMeeting)}</td><td class="num">${grouped(instructions)}</td><td class="num">${grouped(functionsBefore)}</td><td>${filledBy(records, via)}</td><td>${image.symbols}</td><td>${image.name} <span class="quiet">${image.sha256.slice(0, 12)}</span></td></tr>
+${paths.map(({ via, exit, instructions, toMeeting, functionsBefore, kernel: image }) => html`<tr><th scope="row">${via}</th><td><span class="dot ${exit.code === 0 ? 'ok' : 'bad'}"></span>${exit.reason} <span class="quiet">exit ${exit.code}, ${exit.detail}</span></td><td class="num">${toMeeting === undefined ? html`<span class="lost">never arrived</span>` : grouped(toMeeting)}</td><td class="num">${grouped(instructions)}</td><td class="num">${grouped(functionsBefore)}</td><td>${filledBy(records, via)}</td><td>${image.symbols}</td><td>${fileNames(image.name)} <span class="quiet">${image.sha256.slice(0, 12)}</span></td></tr>
 `)}</tbody></table></div></header>`;
 } // biome-ignore format: markup
 

@@ -53,6 +53,7 @@ h3{margin:6px 0 4px;font-size:15px;line-height:1.4;font-weight:600;overflow-wrap
 h4{margin:0 0 8px;font:600 13px/1.4 ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
 p{margin:0 0 10px;max-width:90ch}
 .lead{color:var(--quiet);overflow-wrap:anywhere}
+header.page .lead{max-width:none}
 .quiet,.quiet b{color:var(--quiet);font-weight:400}
 .verdict{display:inline-block;margin-left:8px;padding:2px 12px;border-radius:99px;font-size:14px;font-weight:600;letter-spacing:0;vertical-align:4px}
 .verdict.bad{background:var(--bad-soft);color:var(--bad)}.verdict.ok{background:var(--ok-soft);color:var(--ok)}
