@@ -24,7 +24,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const XEN_OPTIONS = 'dom0_mem=128M,max:128M console=com1 com1=115200,8n1 cpufreq=none watchdog=0 no-real-mode edd=off';
 
-type Run = { guest: string; xen: string[] };
+/** `early`: what the guest said before its first line. */
+type Run = { guest: string; early: string; xen: string[] };
 
 /** The same image and words here. */
 async function bootHere(cmdline: string): Promise<string> {
@@ -52,8 +53,10 @@ function boot(commandLine: string): Promise<Run> {
     qemu.on('close', () => {
       const lines = console.split('\n');
       const ofXen = (line: string) => line.startsWith('(XEN)');
-      const guest = lines.slice(lines.findIndex((line) => line.startsWith('zeropage tiny kernel')));
-      resolve({ guest: guest.filter((line) => !ofXen(line)).join('\n'), xen: lines.filter(ofXen) });
+      const first = lines.findIndex((line) => line.startsWith('zeropage tiny kernel'));
+      const text = (from: string[]) => from.filter((line) => !ofXen(line)).join('\n');
+      const [guest, early] = first < 0 ? ['', text(lines)] : [text(lines.slice(first)), text(lines.slice(0, first))];
+      resolve({ guest, early, xen: lines.filter(ofXen) });
     });
   });
 }
@@ -91,6 +94,19 @@ describe.skipIf(!haveQemu)('on the real Xen', { timeout: 60_000 }, () => {
       expect(comparable(run.guest).at(-1)).toMatch(/^initrd: init /);
       expect(run.xen.join('\n')).toMatch(/Unhandled: vec 6, #UD/);
       expect(run.xen.at(-1)).toContain('Dom0 crashed');
+    });
+
+    // Bugs to plant, from guests/README.md: the guest goes wrong there as it does here.
+    it.each([
+      ['cr4-shadow', /^check: .* FAILED$/m, 'Dom0 halted'],
+      ['kasan', /^BUG: .*\nKASAN: no shadow memory for an access to \w+$/m, 'Dom0 crashed'],
+      ['native-iret', /^Oops: general protection fault: error code e030$/m, 'Dom0 crashed'],
+      ['phys-bits', /^Kernel panic .*: xen: pin a table: error -22$/m, 'Dom0 crashed'],
+    ])('goes wrong with plant=%s as it does here', async (plant, line, end) => {
+      const run = await boot(`plant=${plant}`);
+      expect(`${run.guest}\n${run.early}`).toMatch(line);
+      expect((await bootHere(`plant=${plant}`)).match(line)?.[0]).toBe(`${run.guest}\n${run.early}`.match(line)?.[0]);
+      expect(run.xen.at(-1)).toContain(end);
     });
   });
 });
