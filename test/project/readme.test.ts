@@ -7,6 +7,7 @@ import { Command } from 'commander';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { addBench } from '../../src/cli/bench.ts';
 import { addBoot } from '../../src/cli/boot.ts';
+import { addCompare } from '../../src/cli/compare.ts';
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts';
 import { addInspect } from '../../src/cli/inspect.ts';
 import { addPaths, pathsTable, runPaths } from '../../src/cli/paths.ts';
@@ -45,7 +46,7 @@ describe('README.md', () => {
 
   it('names no option that there is not', () => {
     const program = new Command();
-    for (const add of [addBench, addBoot, addInspect, addPaths, addPlan]) add(program);
+    for (const add of [addBench, addBoot, addCompare, addInspect, addPaths, addPlan]) add(program);
     const all = program.commands.flatMap((command) => [command, ...command.commands]); // bench has commands of its own
     const known = new Set(all.flatMap(({ options }) => options.map(({ long }) => long)));
     const named = new Set(readme.match(/(?<=[\s`(])--[a-z][a-z-]+/g));
