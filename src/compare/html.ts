@@ -13,6 +13,7 @@ import { grouped, Html, html, jsonForScript } from './html/markup.ts';
 import { handoverView, stateView } from './html/state-view.ts';
 import { STYLE } from './html/style.ts';
 import { timeline } from './html/timeline.ts';
+import { sourceName } from './names.ts';
 
 export type { HandedOver } from './html/handed-over.ts';
 
@@ -30,7 +31,7 @@ type Section = [id: string, title: string, lead: string, body: Html];
 export function comparePage({ comparison, records, handedOver = [], against }: PageInput): string {
   const { findings, notes } = comparison;
   const { meeting } = comparison.meeting;
-  const names = new Set(records.flatMap(({ functions }) => functions.map(({ name }) => name)));
+  const names = new Set(records.flatMap(({ functions }) => functions.map(({ name }) => sourceName(name))));
   const handed = handoverView(handedOver);
   const lists = listData(records, meeting);
   const sections: Section[] = [

@@ -329,6 +329,17 @@ describe('a row of the state', () => {
   }); // biome-ignore format: a table
 });
 
+describe('a long object', () => {
+  it('loses equal fields first, and says how many', () => {
+    const fields = (odd: string) => Array.from({ length: 2000 }, (_, i) => ({ path: `+0x${(i * 8).toString(16)}`, value: i === 1999 ? odd : '0x0' })); // biome-ignore format: one line
+    const paths = ['linux64', 'pvh'].map((via) => ({ via, sha256: 'a', state: stateOf({ objects: [{ name: 'big', address: '0x0', type: undefined, fields: fields(via) }] }) })); // biome-ignore format: one line
+    const big = stateSections(paths).find(({ title }) => title === 'big');
+    expect(big?.rows).toHaveLength(500);
+    expect(big?.rows.filter(({ kind }) => kind === 'differs').map(({ field }) => field)).toEqual(['+0x3e78']);
+    expect(big?.note).toContain('1500 fields left out');
+  });
+});
+
 describe('small parts', () => {
   it('the template escapes values and nothing else', () => {
     expect(html`<b>${'<i>&"\''}</b>${[1, html`<u></u>`]}${undefined}${false}`.text).toBe('<b>&lt;i&gt;&amp;&quot;&#39;</b>1<u></u>'); // biome-ignore format: one line

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VmError } from '../../src/base/errors.ts';
@@ -47,6 +48,12 @@ describe('a rules file', () => {
   ])('reads the paths %s', (text, paths) => {
     const [rule] = rules(`feature a\nfunctions b\nallowed ${text}\nreason r`);
     expect([...(rule.allowed ?? [])].sort()).toEqual([...paths].sort());
+  });
+
+  it('is what the README shows one to be', () => {
+    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+    const [example] = /(?<=^```\n)# lines that begin[^`]*/m.exec(readme) ?? [''];
+    expect(rules(example).map(({ feature }) => feature)).toEqual(['rtc', 'cr4-shadow']);
   });
 
   it('may have a byte order mark and the line ends of Windows', () => {

@@ -45,8 +45,24 @@ export function stateSections(paths: readonly PathState[]): StateSection[] {
     const note = object.type === undefined ? 'raw memory, its type is not known' : object.type;
     sections.push({ id: `object-${name}`, title: name, note, rows });
   }
-  return sections.filter(({ rows }) => rows.length > 0);
+  return sections.filter(({ rows }) => rows.length > 0).map(shortened);
 } // biome-ignore format: a table
+
+/** Of a very long object the fields that are equal everywhere make room first. */
+const MOST_ROWS = 500;
+
+function shortened(section: StateSection): StateSection {
+  const { rows, note } = section;
+  if (rows.length <= MOST_ROWS) return section;
+  const order = ['differs', 'legitimate', 'same'];
+  const kept = new Set([...rows].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind)).slice(0, MOST_ROWS));
+  const left = `${rows.length - MOST_ROWS} fields left out`;
+  return {
+    ...section,
+    rows: rows.filter((row) => kept.has(row)),
+    note: note === undefined ? left : `${note}, ${left}`,
+  };
+}
 
 /** boot_params and the tables of pointers first: they are what people look for. */
 const FIRST = ['boot_params', 'boot_command_line', 'pv_ops', 'x86_init', 'x86_platform'];
