@@ -70,7 +70,7 @@ function cellView(cell: Cell, { state }: PathState, row: StateRow, most: string 
   if (cell === undefined) return html`<td class="none">–</td>`;
   const odd = row.kind !== 'same' && keyOf(cell) !== most;
   const text = cell.symbol === undefined ? html`${cell.text}` : html`<b>${cell.symbol}</b> <i>${cell.text}</i>`;
-  return html`<td${odd ? html` class="odd"` : ''}>${text}</td>`;
+  return html`<td${odd && html` class="odd"`}${cell.symbol !== undefined && html` title="${cell.text}"`}>${text}</td>`;
 }
 
 /** Zero page against start_info: what the loaders handed over. Nothing when nobody told. */

@@ -156,6 +156,7 @@ input[type=search]{min-width:240px}button{cursor:pointer}button:hover{background
 .detail{margin-top:10px;padding:12px 16px;border:1px solid var(--line);border-radius:6px;background:var(--raised)}
 .detail th{padding:3px 20px 3px 0;color:var(--quiet);font-weight:500}.detail td{padding:3px 20px 3px 0}
 .empty{color:var(--quiet)}
+@media (max-width:1500px){.side td[title] i{display:none}}
 @media (max-width:900px){header.page,main,nav>div{padding-left:16px;padding-right:16px}.legend{margin-left:0}.grid{overflow-x:auto}.grid .head,.list{min-width:760px}}
 @media print{nav,.bar{display:none}.list{height:auto}}
 ${bars(LIGHT)}
