@@ -241,6 +241,15 @@ describe('a missing feature', () => {
   });
 
   it.each([
+    ['time was up', { reason: 'timeout', code: 5, detail: '' }, [functionRun('startup_xen', 0)]],
+    ['it needed what is not built', { reason: 'unbuilt', code: 6, detail: '' }, [functionRun('startup_xen', 0)]],
+    ['it died before the kernel began', { reason: 'triple-fault', code: 4, detail: '' }, []],
+  ])('is not claimed of a run that did not arrive because %s', (_, exit, functions) => {
+    const cut = recordOf('xen-pv', { waypoints: [waypoint('entry', 0), waypoint('end', 400)], functions, instructions: 400, exit }); // biome-ignore format: one line
+    expect(titles(SHADOW, cut, [run('linux64')])).toEqual([]);
+  });
+
+  it.each([
     ['it showed', SHADOW, run('xen-pv'), []],
     ['the path is not asked', SHADOW.replace('on all', 'on pc'), lacking('xen-pv'), [run('linux64')]],
     ['the kernel has no such function', SHADOW, lacking('xen-pv'), [lacking('linux64')]],

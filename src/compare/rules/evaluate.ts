@@ -3,7 +3,7 @@
  * A requirement is asked only where it can be answered. A feature that shows by functions alone is asked for in kernels
  * that have one of them; whoever calls says which functions the kernel has, or hands over the runs through the other
  * paths, and what ran there is known to exist. A run without symbols shows no functions, so nothing is said to be missing.
- * A run that ended before the place a requirement names is judged too: what it had not done by then may be why.
+ * A run that crashed before the place a requirement names is judged too: what it had not done by then may be why.
  * May not: compare runs with each other.   Next: compare/findings.ts. */
 import type { RunRecord } from '../../trace/run-record.ts';
 import { type Evidence, type Finding, thousands } from '../findings.ts';
@@ -88,6 +88,7 @@ function missing(
   if (broken === undefined || !kernel.canShow(rule)) return undefined;
   const { before, text } = broken;
   const arrival = before === undefined ? undefined : run.arrival(before);
+  if (before !== undefined && arrival === undefined && !diedEarly(run.record)) return undefined;
   const evidence: Evidence[] = [
     arrival === undefined
       ? { path: via, at: instructions, text: `the run ended (${exit.reason}): ${exit.detail}` }
@@ -108,6 +109,12 @@ function missing(
     waypoint: before,
     evidence,
   };
+}
+
+/** Of a run that did not arrive: whether the guest itself came to a bad end, and within the kernel. One that was cut off or
+ * needed what is not built here might have gone on to do what it should. */
+function diedEarly({ exit, functions, kernel }: RunRecord): boolean {
+  return (exit.code === 1 || exit.code === 4) && (functions.length > 0 || kernel.symbols === 'none');
 }
 
 function common(
