@@ -127,7 +127,7 @@ image:
 image_end:
 
 	.bss
-	.balign	4096
+	.balign	0x100000		/* so that what QEMU puts behind us lies at one place, however long the image is */
 pml4:		.skip 4096
 pdpt:		.skip 4096
 directories:	.skip 4 * 4096
