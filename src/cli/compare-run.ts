@@ -110,6 +110,14 @@ async function choosePaths(kernel: string, asked: readonly string[] | undefined)
 }
 
 function checked(asked: readonly string[]): string[] {
+  if (asked.length === 0) {
+    throw new UsageError({
+      what: '--via names no path',
+      where: '--via',
+      why: 'there is nothing between the commas',
+      fix: 'name paths with commas between them, or leave it out',
+    });
+  }
   const unknown = asked.find((name) => !VIA_KNOWN.includes(name) || name === 'auto');
   if (unknown !== undefined) {
     throw new UsageError({

@@ -54,8 +54,11 @@ function details({ why, evidence }: Finding): string[] {
   return out;
 }
 
-function closing({ findings, against, exitCode }: Verdict, style: typeof PLAIN): string {
+function closing({ findings, notes, against, exitCode }: Verdict, style: typeof PLAIN): string {
   if (exitCode >= 4) return style.bad(`Every path ends badly: exit ${exitCode}.`);
+  if (findings.length === 0 && notes.some(({ id }) => /^not-compared\/(?:symbols|meeting|others)$/.test(id))) {
+    return style.bad('Nothing was found, but not everything was compared: see the notes.');
+  }
   if (findings.length === 0) {
     return style.good(
       against === undefined

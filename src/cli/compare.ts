@@ -6,7 +6,7 @@
 import { type Command, Option } from 'commander';
 import { parseSize } from '../base/numbers.ts';
 import { changesSince, type RunSet } from '../compare/changes.ts';
-import { type Comparison, compareRecords, comparisonExit } from '../compare/compare.ts';
+import { blindness, type Comparison, compareRecords, comparisonExit } from '../compare/compare.ts';
 import { FINDING_KINDS, type Finding, KIND_MEANINGS } from '../compare/findings.ts';
 import { comparePage, type HandedOver } from '../compare/html.ts';
 import { junitXml } from '../compare/junit.ts';
@@ -141,6 +141,9 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
   if (options.save !== undefined) checkBaselineFolder(options.save);
   const rules = await readRules(options);
   const stored = options.against === undefined ? undefined : loadBaseline(options.against);
+  const run = await runOptions(options);
+  const vias = run.via ?? (stored && storedPaths(stored));
+  if (stored) checkCommonPaths(stored, vias ?? [], options.against ?? '');
   const progress = new Progress(new FdOutput(2), process.stderr.isTTY === true);
   const stop = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => {
@@ -150,8 +153,8 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   try {
     const runs = await runPaths(kernel, {
-      ...(await runOptions(options)),
-      ...(options.via === undefined && stored ? { via: storedPaths(stored) } : {}),
+      ...run,
+      via: vias,
       signal: stop.signal,
       onProgress: (via, instructions) => {
         if (!options.quiet)
@@ -174,6 +177,17 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
 
 /** A stored run is held against the same paths. */
 const storedPaths = ({ records }: RunSet): string[] => records.map(({ via }) => via);
+
+/** Without one there would be no change to see, and silence would look like a good end. */
+function checkCommonPaths(stored: RunSet, vias: readonly string[], folder: string): void {
+  if (vias.some((via) => storedPaths(stored).includes(via))) return;
+  throw new UsageError({
+    what: `${folder} has none of these paths`,
+    where: `--against ${folder}, --via ${vias.join(',')}`,
+    why: `stored are ${storedPaths(stored).join(', ') || 'none'}`,
+    fix: 'leave --via out, or name a path that was stored',
+  });
+}
 
 async function runOptions(options: Options): Promise<CompareRunOptions> {
   const { via, memory, cmdline, append, initrd, symbols, waypoint } = options;
@@ -219,7 +233,13 @@ function judge(runs: RunSet, stored: RunSet | undefined, rules: Rules, options: 
   comparison.notes.push(...rules.notes(records, known));
   if (stored === undefined) return { ...comparison, exitCode: comparisonExit(comparison) };
   const { findings, notes } = changesSince(stored, runs, meeting);
-  const changed = { ...comparison, findings, notes, against };
+  // Code that a rule forbids, and that did not run in the stored runs.
+  const before = new Set(stored.records.flatMap(rules.producer(stored.records, stored.known)).map(({ id }) => id));
+  const dead = comparison.findings.filter(
+    ({ kind, id, title }) => kind === 'rule' && /^dead code/.test(title) && !before.has(id),
+  );
+  const blind = blindness(records, comparison.meeting.meeting).filter(({ id }) => id !== 'not-compared/others');
+  const changed = { ...comparison, findings: [...findings, ...dead], notes: [...blind, ...notes], against };
   return { ...changed, exitCode: comparisonExit(changed) };
 }
 

@@ -81,7 +81,9 @@ const didBefore = ({ record, meeting }: PathView, what: string) => doings(record
 /** The first line of trouble, for the title. */
 function lastWords({ record }: PathView, good: readonly PathView[]): string {
   const line = complaints(record.console, good)[0];
-  return line === undefined ? '' : `, having said ${JSON.stringify(line.slice(0, 120))}`;
+  if (line !== undefined) return `, having said ${JSON.stringify(line.slice(0, 120))}`;
+  const fault = record.events.filter(({ kind }) => kind === 'exception').at(-1);
+  return fault && record.exit.code >= 4 ? `, after ${fault.what} in ${fault.where ?? fault.rip}` : '';
 }
 
 /** Lines that tell of trouble, and that no path prints that ends well; the last line when there are none. */

@@ -55,6 +55,13 @@ export function changesSince(stored: RunSet, now: RunSet, asked?: string): Chang
   const sets = { stored, now, meeting, newCompiler: manyVertical(changes) };
   for (const [key, on] of stepsByName(changes)) judge(key, on, changes, sets, tell);
   effects(changes, meeting, { findings, notes }, tell);
+  for (const { old, record } of pairs) {
+    const [was, is] = [JSON.stringify(old.input), JSON.stringify(record.input)];
+    if (was !== is)
+      notes.push(
+        note(`input/${record.via}`, record.via, `${record.via} was given another input: stored ${was}, now ${is}`),
+      );
+  }
   for (const { via } of stored.records) {
     if (!pairs.some(({ record }) => record.via === via)) notes.push(absent(via, 'stored, and not run now'));
   }
@@ -415,13 +422,14 @@ function push<T>(map: Map<string, T[]>, key: string, value: T): void {
   else map.set(key, [value]);
 }
 
-function absent(via: string, why: string): Finding {
-  return {
-    id: `init-mismatch/not-compared/${via}`,
-    kind: 'init mismatch',
-    paths: [via],
-    subject: via,
-    title: `${via} is not compared: ${why}`,
-    evidence: [],
-  };
-}
+const absent = (via: string, why: string): Finding =>
+  note(`not-compared/${via}`, via, `${via} is not compared: ${why}`);
+
+const note = (id: string, via: string, title: string): Finding => ({
+  id: `init-mismatch/${id}`,
+  kind: 'init mismatch',
+  paths: [via],
+  subject: via,
+  title,
+  evidence: [],
+});

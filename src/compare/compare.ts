@@ -5,7 +5,7 @@
  * May not: run anything; it reads records.   Next: compare/steps.ts, the same question about two builds. */
 import type { RunRecord } from '../trace/run-record.ts';
 import { arrivalFindings } from './arrival.ts';
-import { byImportance, type Finding } from './findings.ts';
+import { byImportance, type Finding, list } from './findings.ts';
 import { invariantFindings } from './invariants.ts';
 import { type LineUp, lineUp } from './line-up.ts';
 import { type KnownFunctions, onePathFunctions } from './one-path-functions.ts';
@@ -78,8 +78,44 @@ export function compareRecords(records: readonly RunRecord[], options: CompareOp
         place === undefined ? functions.size : [...functions.values()].filter(({ before }) => before).length,
     })),
     findings: byImportance(findings),
-    notes: ruled.filter(isUnfinished),
+    notes: [...blindness(records, meeting.meeting), ...ruled.filter(isUnfinished)],
   };
+}
+
+/** What this comparison could not see: silence must not be taken for agreement. */
+export function blindness(records: readonly RunRecord[], meeting: string | undefined): Finding[] {
+  const note = (id: string, paths: string[], title: string): Finding => ({
+    id: `not-compared/${id}`,
+    kind: 'arrival',
+    paths,
+    subject: id,
+    title,
+    evidence: [],
+  });
+  const paths = records.map(({ via }) => via);
+  const nameless = records.filter(({ kernel }) => kernel.symbols === 'none').map(({ via }) => via);
+  const notes: Finding[] = [];
+  if (nameless.length > 0) {
+    notes.push(
+      note(
+        'symbols',
+        nameless,
+        `no functions were compared on ${list(nameless)}: the kernel has no symbols, and no file with some was given (--symbols FILE)`,
+      ),
+    );
+  }
+  if (meeting === undefined && records.length > 1) {
+    notes.push(
+      note(
+        'meeting',
+        paths,
+        'the paths come to no place that is known by name, so only how they ended was compared (--meeting SYMBOL)',
+      ),
+    );
+  }
+  if (records.length === 1)
+    notes.push(note('others', paths, `${paths[0]} was held against no other path; name two with --via`));
+  return notes;
 }
 
 /** Exit code: 0 without findings, 1 with any; what all paths have in common when all end badly. */

@@ -23,15 +23,16 @@ export function functionOf(place: string | undefined): string | undefined {
 
 /** Tools: string and memory functions, printing, arithmetic, address conversion, checks that a compiler inserts. */
 const TOOLS: readonly RegExp[] = [
-  /^_*(?:mem|str|bit|find_(?:first|next|last)_)\w+$/,
-  /^_*(?:v|early_)?(?:sn?|sc|vsc|vs|vsn)?printk?f?$/,
-  /^_?printk\w*$|^vprintk\w*$|^printk_\w+$/,
+  /^_*(?:mem(?:cpy|set|move|cmp|chr|scan|chr_inv|set(?:16|32|64)|cpy_\w+|move_\w+|set_\w+)|bcmp)(?:_erms|_orig)?$/,
+  /^_*str(?:n?len|n?cmp|n?casecmp|n?cpy|[ln]?cpy|scpy|n?cat|lcat|r?chr|nchr|n?str|sep|s?pn|cspn|pbrk|im|skip_spaces)$/,
+  /^_*(?:find_(?:first|next|last)_\w*bit|bitmap_\w+|hweight\w+|div64_\w+|do_div|hex_field|align4)$/,
+  /^_*(?:v|early_)?(?:sn?|sc|vsc|vs|vsn)?printk?f?$|^_*v?printk(?:_emit|_store|_default|_deferred|_sprint)?$|^console_unlock$/,
   /^put(?:s|char|_padded|_hex|_decimal)?$|^flush$|^number$|^format_decode$|^pointer$/,
   /^(?:native_|xen_|lguest_)?console_write$|^put_in_ring$/,
-  /^__(?:asan|kasan|tsan|ubsan|sanitizer)_\w+$|^kasan_check_\w+$|^__fentry__$|^__stack_chk_fail$|^(?:kasan_)?check_shadow$/,
+  /^__(?:asan|kasan|tsan|ubsan|sanitizer)_\w+$|^kasan_check_\w+$|^check_memory_region$|^__fentry__$|^__stack_chk_fail$/,
   /^__virt_addr_valid$|^virt_to_(?:phys|page|mfn)$|^__phys_addr\w*$|^phys_to_virt$|^early_va$|^low_memory$/,
-  /^_?raw_spin_\w+$|^_?raw_read_\w+$|^_?raw_write_\w+$|^mutex_\w+$|^__mutex_\w+$|^rcu_\w+$|^__rcu_\w+$/,
-  /^cmdline_\w+$|^(?:__)?cmdline_find_option\w*$|^parse_args$|^is_word_of$|^planted$|^note_plants$/,
+  /^_*raw_(?:spin|read|write)_\w*(?:lock|unlock|trylock)\w*$|^mutex_(?:un)?lock\w*$|^__rcu_read_(?:un)?lock$/,
+  /^cmdline_(?:has|value)$|^(?:__)?cmdline_find_option\w*$|^is_word_of$|^planted$|^note_plants$/,
 ];
 
 export function isTool(name: string): boolean {

@@ -72,5 +72,5 @@ export class Variants {
 const KERNEL = 'out/images/tiny64.elf';
 
 function build(folder: string): void {
-  execFileSync('make', ['-s', '-C', folder, KERNEL], { stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync('make', ['-s', '-j2', '-C', folder, KERNEL], { stdio: ['ignore', 'ignore', 'inherit'] });
 }

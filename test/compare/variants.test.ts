@@ -25,7 +25,6 @@ const HARMLESS: readonly [what: string, edits: readonly Edit[]][] = [
   ['a function and data that all paths use late', [[MAIN, 'void rest_init(void)\n{', 'int unrelated(int x)\n{\n\treturn x * 3 + 1;\n}\n\nstatic int numbers[300] = { 1 };\n\nvoid rest_init(void)\n{\n\tprintk("unrelated %d %d\\n", unrelated(4), numbers[2]);']]],
   ['files linked in another order', [[MAKE, 'KERNEL := printk panic string plant head_common', 'KERNEL := head_common plant string panic printk']]],
   ['-O1', [optimise('-O1')]],
-  ['-O3', [optimise('-O3')]],
   ['-Os', [optimise('-Os')]],
   ['inlining, copies and split functions allowed', [[MAKE, NO_INLINING, '\\\n\t']]],
   ['the same at -O3', [[MAKE, NO_INLINING, '\\\n\t'], optimise('-O3')]],
