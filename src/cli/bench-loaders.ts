@@ -4,14 +4,15 @@
  * tables, p2m: the plan) and places everything in guest memory. Each step is timed by itself, as the median of a few
  * rounds, each into memory that nobody has touched. Placing is held beside a plain copy of the same bytes to the same
  * places of equally fresh memory, in the same round: most of either is the host's page faults.
- * May not: assert anything about time; whoever reads the figures judges them.   Next: cli/bench-peers.ts. */
+ * May not: assert anything about time; whoever reads the figures judges them.   Next: cli/bench-waypoints.ts. */
 import { cpus } from 'node:os';
 import Table from 'cli-table3';
 import { BOOT_PROTOCOLS, type BootPlan, type BootSpec, needsUnpackedKernel, planBoot } from '../boot/index.ts';
 import { machineSize, placePlan, planMemory } from '../boot/plan.ts';
 import type { ElfImage, KernelImage } from '../image/kernel-image.ts';
-import { Machine, type SymbolTable } from '../machine/machine.ts';
+import type { SymbolSource } from '../symbols/symbol-list.ts';
 import { createMemory } from '../wasm/runtime.ts';
+import { type WaypointCost, waypointCosts } from './bench-waypoints.ts';
 import { findGuest } from './guests.ts';
 import { parseFile, readFileBytes, resolveKernel, unpackKernel } from './kernel-file.ts';
 import { UsageError } from './options.ts';
@@ -56,6 +57,8 @@ export type LoaderRow = {
   framesTouched: number;
   /** Undefined when the kernel has no symbol start_kernel, never came there, or was not run. */
   instructionsToStartKernel: number | undefined;
+  /** What the guest passes on its way there; undefined when it was not run, or has no symbols. */
+  waypoints?: WaypointCost[];
 };
 
 type Case = { via: string; path: string; spec: BootSpec };
@@ -127,7 +130,7 @@ async function measure(
   kernel: string,
   { via, path, spec }: Case,
   options: LoaderOptions,
-  symbols: SymbolTable | undefined,
+  symbols: SymbolSource | undefined,
   unpackedBefore: ElfImage | undefined,
   progress: Progress,
 ): Promise<LoaderRow> {
@@ -157,6 +160,8 @@ async function measure(
   }
   const { plan, frames } = last as { plan: BootPlan; frames: number };
   const of = (step: keyof LoaderTimes) => median(rounds.map((times) => times[step] ?? 0));
+  const names = symbols ?? kernelSymbols({ ...plan, unpackedKernel: unpackedBefore });
+  const waypoints = options.noGuest || !names ? undefined : await waypointCosts(plan, names, MEETING_PLACE, progress);
   return {
     path,
     via,
@@ -172,9 +177,8 @@ async function measure(
     placeToCopy: median(rounds.map(({ place, copy }) => place / copy)),
     bytesWritten: plan.writes.reduce((sum, { length }) => sum + length, 0),
     framesTouched: frames,
-    instructionsToStartKernel: options.noGuest
-      ? undefined
-      : await toMeetingPlace(plan, symbols ?? kernelSymbols({ ...plan, unpackedKernel: unpackedBefore }), progress),
+    instructionsToStartKernel: waypoints?.find(({ name }) => name === MEETING_PLACE)?.instructions,
+    ...(waypoints && { waypoints }),
   };
 }
 
@@ -194,16 +198,6 @@ function copyFresh({ writes, ...plan }: BootPlan, times: LoaderTimes): void {
   const started = performance.now();
   for (const { at, bytes } of writes) target.set(bytes, at);
   times.copy = performance.now() - started;
-}
-
-async function toMeetingPlace(plan: BootPlan, symbols: SymbolTable | undefined, progress: Progress) {
-  if (symbols?.address(MEETING_PLACE) === undefined) return undefined;
-  const machine = await Machine.create(plan, { symbols });
-  const onSlice = () =>
-    progress.update((s) => `${plan.via}: ${machine.instructions.toLocaleString('en')} instructions, ${s.toFixed(0)} s`);
-  const limits = { maxInstructions: 20e9, timeoutSeconds: 300 };
-  const exit = await machine.run({ ...limits, until: MEETING_PLACE, onSlice });
-  return exit.kind === 'until' ? machine.instructions : undefined;
 }
 
 function median(values: readonly number[]): number {
@@ -238,6 +232,25 @@ export function loadersText(rows: readonly LoaderRow[], rounds: number, colour: 
       table.push([row.path, ...times, `${row.placeToCopy.toFixed(2)}×`, ...counts]);
     }
     lines.push(`\n${kernel}`, table.toString());
+    const ways = rows.filter((each) => each.kernel === kernel && (each.waypoints?.length ?? 0) > 0);
+    if (ways.length > 0) lines.push(waysTable(ways, colour));
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** Instructions to each waypoint, and what the stretch before it was spent on. */
+function waysTable(rows: readonly LoaderRow[], colour: boolean): string {
+  const table = new Table({
+    head: ['path', 'waypoint', 'instructions', 'virtual ms', 'host ms since the one before', 'most of them in'],
+    style: { head: colour ? ['cyan'] : [], border: [], compact: true },
+    colAligns: ['left', 'left', 'right', 'right', 'right', 'left'],
+  });
+  for (const { path, waypoints = [] } of rows) {
+    for (const [i, { name, instructions, virtualTimeNs, hostMilliseconds, top }] of waypoints.entries()) {
+      const spent = top.map((each) => `${each.name} ${(each.part * 100).toFixed(0)} %`).join(', ');
+      const times = [(virtualTimeNs / 1e6).toFixed(3), hostMilliseconds.toFixed(1)];
+      table.push([i === 0 ? path : '', name, instructions.toLocaleString('en'), ...times, spent]);
+    }
+  }
+  return table.toString();
 }

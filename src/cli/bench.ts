@@ -19,8 +19,10 @@ import {
   readImages,
 } from './bench-peers.ts';
 import { judge, type Measured, reportText } from './bench-report.ts';
+import { dearerText, dearerThan, parseLoaders } from './bench-waypoints.ts';
 import { checkWritable, writeFileWhole } from './files.ts';
 import { DEFAULT_GUEST } from './guests.ts';
+import { readFileBytes } from './kernel-file.ts';
 import { parseCount, UsageError } from './options.ts';
 import { FdOutput } from './output.ts';
 import { Progress } from './progress.ts';
@@ -76,6 +78,8 @@ export function addBench(program: Command): void {
     .option('--rounds <n>', 'each figure is the median of so many', '7')
     .option('--no-guest', 'do not run the guest to start_kernel')
     .option('--json <file>', 'everything that was measured')
+    .option('--against <file>', 'a stored --json: exit 1 when a loader or a path has become dearer')
+    .option('--tolerance <percent>', 'how much dearer is no matter', '0.1')
     .addHelpText('after', LOADERS_HELP)
     .showHelpAfterError('(zeropage bench loaders --help explains the options)')
     .action(loaders);
@@ -91,7 +95,14 @@ frame by frame in the machine: with identity the frames are in order, scrambled 
   zeropage bench loaders vmlinuz --memory 512M            a kernel, through every path it supports
   zeropage bench loaders vmlinuz --via pvh,xen-pv --json loaders.json
 
-Without symbols there is no start_kernel to run to, and the last column stays empty.
+A second table follows the guest to start_kernel: instructions and virtual time to each place where Linux's paths come by,
+and the functions that most of them went into (sampled). Without symbols there are no such places.
+
+  zeropage bench loaders vmlinux --json good.json         keep the figures ...
+  zeropage bench loaders vmlinux --against good.json      ... and exit with 1 when a kernel or a loader became dearer
+
+Held against a stored run are exact figures alone: instructions, bytes written, frames touched. They are the same on every
+computer; milliseconds are not, and nothing is judged by them.
 `;
 
 type LoadersOptions = {
@@ -103,11 +114,19 @@ type LoadersOptions = {
   rounds: string;
   guest: boolean;
   json?: string;
+  against?: string;
+  tolerance: string;
 };
 
-async function loaders(kernels: string[], { guest, json, ...options }: LoadersOptions): Promise<void> {
+async function loaders(kernels: string[], given: LoadersOptions): Promise<void> {
+  const { guest, json, against, ...options } = given;
   const rounds = parseCount(options.rounds, '--rounds', 1, 1000);
+  const tolerance = parsePercent(options.tolerance, '--tolerance');
   if (json) checkWritable(json, '--json');
+  const stored =
+    against === undefined
+      ? undefined
+      : parseLoaders(new TextDecoder().decode(await readFileBytes(against, '--against')), against);
   const progress = new Progress(new FdOutput(2), process.stderr.isTTY === true);
   const names = kernels.length > 0 ? kernels : [DEFAULT_GUEST];
   const rows = await benchLoaders(names, { ...options, rounds, noGuest: !guest }, progress);
@@ -117,6 +136,21 @@ async function loaders(kernels: string[], { guest, json, ...options }: LoadersOp
     const document = { schema: 1, machine: loaderMachine(), rounds, memory: options.memory, loaders: rows };
     writeFileWhole(json, `${JSON.stringify(document, null, 2)}\n`);
   }
+  if (stored && against !== undefined) {
+    const dearer = dearerThan(stored, rows, tolerance);
+    new FdOutput(1).write(dearerText(stored, rows, dearer, against));
+    if (dearer.length > 0) process.exitCode = 1;
+  }
+}
+
+function parsePercent(text: string, option: string): number {
+  if (/^\d{1,3}(\.\d+)?$/.test(text)) return Number(text) / 100;
+  throw new UsageError({
+    what: `${option} is no percentage: ${JSON.stringify(text)}`,
+    where: option,
+    why: 'a number from 0 on is expected, with or without a decimal point',
+    fix: `write it as in ${option} 0.1`,
+  });
 }
 
 function noBenchmark(name: string): UsageError {

@@ -140,6 +140,7 @@ export class Blocks {
   }
 
   setStops(pageOffsets: Set<number>): void {
+    if (pageOffsets.size === this.stops.size && [...pageOffsets].every((offset) => this.stops.has(offset))) return;
     this.stops = pageOffsets;
     this.clear();
   }

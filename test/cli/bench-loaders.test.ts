@@ -1,5 +1,5 @@
 /** `bench loaders` measures; these tests look at what it counts and how it answers, never at a time. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { scratch, zeropage } from './run.ts';
@@ -11,6 +11,7 @@ type Row = {
   bytesWritten: number;
   framesTouched: number;
   instructionsToStartKernel?: number;
+  waypoints: { name: string; instructions: number; virtualTimeNs: number; top: { name: string; part: number }[] }[];
 };
 
 /** The tables' lines are not Latin-1, which the harness reads. */
@@ -35,6 +36,16 @@ describe('bench loaders', { concurrent: true }, () => {
       expect(row.framesTouched).toBeGreaterThanOrEqual(row.bytesWritten / 4096);
       expect(row.instructionsToStartKernel).toBeGreaterThan(10_000);
     }
+    for (const { path, waypoints, instructionsToStartKernel } of document.loaders) {
+      const counts = waypoints.map(({ instructions }) => instructions);
+      expect(counts, path).toEqual([...counts].sort((a, b) => a - b));
+      expect(waypoints.at(-1)).toMatchObject({ name: 'start_kernel', instructions: instructionsToStartKernel });
+      for (const { top } of waypoints) expect(top.reduce((sum, { part }) => sum + part, 0)).toBeLessThan(1.01);
+    }
+    // No name of the kernel for what unpacks it, which fills most of the way there.
+    const unpacking = document.loaders.find(({ path }) => path === 'linux64')?.waypoints[0].top[0];
+    expect(unpacking).toMatchObject({ name: '(no name)' });
+    expect(unpacking?.part).toBeGreaterThan(0.9);
     const row = (path: string) => document.loaders.find((each) => each.path === path) as Row;
     // The host unpacks for pvh and xen-pv, so their guests have less to do and their loaders more to place.
     expect(row('linux64').milliseconds.unpack).toBeUndefined();
@@ -55,7 +66,32 @@ describe('bench loaders', { concurrent: true }, () => {
     expect(stdout).not.toContain('multiboot');
   });
 
+  it('holds exact figures against a stored run, and exits with 1 when one has become dearer', async () => {
+    const folder = scratch();
+    const [json, cheaper] = [join(folder, 'a.json'), join(folder, 'b.json')];
+    const args = ['bench', 'loaders', 'tiny', '--via', 'pvh', '--rounds', '1'];
+    await zeropage([...args, '--json', json]);
+    const document = JSON.parse(readFileSync(json, 'utf8')) as { loaders: Row[] };
+    document.loaders[0].bytesWritten -= 8192;
+    for (const waypoint of document.loaders[0].waypoints) {
+      waypoint.instructions = Math.round(waypoint.instructions * (waypoint.name === 'start_kernel' ? 0.99 : 0.9995));
+    }
+    writeFileSync(cheaper, JSON.stringify(document));
+    const [same, dearer] = await Promise.all([json, cheaper].map((file) => zeropage([...args, '--against', file])));
+    expect(same.code).toBe(0);
+    expect(same.stdout).toContain(`nothing has become dearer than in ${json}\n`);
+    expect(dearer.code).toBe(1);
+    const told = utf8(dearer.stdout).match(/^dearer: .*$/gm);
+    expect(told).toHaveLength(2);
+    expect(told?.[0]).toMatch(/tiny via pvh, bytes written: /);
+    expect(told?.[1]).toMatch(/tiny via pvh, instructions to start_kernel: [\d,]+, now [\d,]+ \(\+1\.01 %\)/);
+  });
+
   it.each([
+    [['--against', '/nowhere'], 3, /\/nowhere/],
+    [['--against', 'package.json'], 2, /package.json is no run of bench loaders[\s\S]*its schema is not 1/],
+    [['--against', 'README.md'], 2, /README.md is no run of bench loaders/],
+    [['--tolerance', 'none'], 2, /--tolerance is no percentage/],
     [['--via', 'flat32'], 2, /there is no loader for "flat32"[\s\S]*there are: lguest/],
     [['--rounds', '0'], 2, /--rounds/],
     [['/nowhere'], 3, /cannot open \/nowhere/],
