@@ -18,7 +18,7 @@ import { brokenInvariants, INVARIANTS } from './invariants.ts';
 import { lineUp } from './line-up.ts';
 import { type KnownFunctions, runEvidence } from './one-path-functions.ts';
 import { type PathView, pathView } from './path-view.ts';
-import { comparableState, doings } from './state-changes.ts';
+import { comparableState, doings, isMembership } from './state-changes.ts';
 import { type PathChange, pathChange, type Step, type StepKind } from './steps.ts';
 
 /** Runs of one kernel, and the names of all its functions. */
@@ -54,7 +54,7 @@ export function changesSince(stored: RunSet, now: RunSet, asked?: string): Chang
   invariants(changes, meeting, tell);
   const sets = { stored, now, meeting, newCompiler: manyVertical(changes) };
   for (const [key, on] of stepsByName(changes)) judge(key, on, changes, sets, tell);
-  effects(changes, meeting, { findings, notes }, tell);
+  effects(changes, sets, { findings, notes }, tell);
   for (const { old, record } of pairs) {
     const [was, is] = [JSON.stringify(old.input), JSON.stringify(record.input)];
     if (was !== is)
@@ -116,8 +116,21 @@ function ending(via: string, old: PathView, now: PathView, title: string): Findi
       { path: via, text: `stored: ${old.record.exit.detail}`, at: old.record.instructions },
       { path: via, text: `now: ${now.record.exit.detail}`, at: now.record.instructions },
       ...lastLine(now),
+      ...toolsFromElsewhere(old, now),
     ],
   };
+}
+
+/** A copy or a clearing that is gone leaves no step behind, but somebody else then uses the tool first. */
+function toolsFromElsewhere(old: PathView, now: PathView): Evidence[] {
+  return [...old.functions.values()].flatMap(({ name, tool, before, caller }) => {
+    const there = now.functions.get(name);
+    const gone =
+      tool && before && caller !== undefined && !old.functions.get(caller)?.tool && now.functions.has(caller);
+    if (!gone || there?.caller === caller || (there && there.caller === undefined)) return [];
+    const text = `stored: ${name} was first called by ${caller}; now ${there ? `by ${there.caller}` : 'nobody calls it'}`;
+    return [{ path: now.via, text }];
+  });
 }
 
 function lastLine({ via, record }: PathView): Evidence[] {
@@ -177,7 +190,8 @@ const MANY = 4;
 function manyVertical(changes: readonly PathChange[]): boolean {
   const names = new Set<string>();
   for (const { steps } of changes)
-    for (const { name, vertical, consequence } of steps.values()) if (vertical && !consequence) names.add(name);
+    for (const { name, vertical, compiler, consequence } of steps.values())
+      if ((vertical || compiler) && !consequence) names.add(name);
   return names.size >= MANY;
 }
 
@@ -206,12 +220,14 @@ function concerns(
   name: string,
   { via, old, now }: PathChange,
   roots: readonly OnPath[],
-  { now: set }: Sets,
+  { now: set, newCompiler }: Sets,
 ): boolean {
   if (kind === 'gained') {
     if (now.functions.has(name)) return false;
     const known = set.known(via);
-    if (known) return known.has(name);
+    if (known?.has(name)) return true;
+    // Another build does not have it: no wonder when the compiler has made it a function there and not here.
+    if (known) return !newCompiler;
     return roots.some(({ change }) => change.now.record.kernel.sha256 === now.record.kernel.sha256);
   }
   return old.functions.has(name);
@@ -241,20 +257,27 @@ function isOnlyInlining(
 }
 
 /** Common code stopped calling it, so it has stopped for all, also for a path that comes to it by another way. */
-function stoppedForAll(name: string, { old, steps }: PathChange, changes: readonly PathChange[]): boolean {
+function stoppedForAll(name: string, { old, now, steps }: PathChange, changes: readonly PathChange[]): boolean {
   const caller = old.functions.get(name)?.caller;
   if (caller === undefined || steps.has(caller)) return false;
-  return changes.every((each) => {
+  // What still runs, later or from elsewhere, is held against the paths of this build; what is gone, against all.
+  const held = steps.get(name)?.kind === 'lost' ? changes : changes.filter((each) => isSameBuild(each.now, now));
+  if (held.length < 2) return false;
+  return held.every((each) => {
     if (!each.old.functions.has(caller)) return false;
     return each.old.functions.get(name)?.caller !== caller || each.now.functions.get(name)?.caller !== caller;
   });
 }
 
+const isSameBuild = (a: PathView, b: PathView) => a.record.kernel.sha256 === b.record.kernel.sha256;
+
 /** Common code began to call it by a function of its own, for all that come by there. */
 function beganForAll(name: string, { now, steps }: PathChange, changes: readonly PathChange[]): boolean {
   const caller = now.functions.get(name)?.caller;
   if (caller === undefined || steps.has(caller)) return false;
-  return changes.every((each) => each.now.functions.has(caller) && each.now.functions.get(name)?.caller === caller);
+  const held = changes.filter((each) => isSameBuild(each.now, now));
+  if (held.length < 2) return false;
+  return held.every((each) => each.now.functions.has(caller) && each.now.functions.get(name)?.caller === caller);
 }
 
 type Told = {
@@ -347,7 +370,7 @@ function neighbours({ via, old, now }: PathChange, name: string): Evidence[] {
 /** State and doings that changed on some paths only. Where a step explains them they are its evidence. */
 function effects(
   changes: readonly PathChange[],
-  meeting: string | undefined,
+  { meeting, stored, now: present }: Sets,
   { findings, notes }: { findings: Finding[]; notes: Finding[] },
   tell: Tell,
 ): void {
@@ -360,13 +383,16 @@ function effects(
   const fields = new Map<string, { change: PathChange; text: string }[]>();
   const having = new Map<string, number>();
   for (const change of whole) {
-    const [old, now] = [comparableState(change.old.record, meeting), comparableState(change.now.record, meeting)];
-    for (const [field, value] of old) {
-      const is = now.get(field);
-      if (is === undefined && !field.startsWith('tables.')) continue;
-      having.set(field, (having.get(field) ?? 0) + 1);
-      if (is !== value)
-        push(fields, field, { change, text: `${field} was ${value}, and is ${is ?? 'absent'} at ${meeting}` });
+    const old = comparableState(change.old.record, meeting, stored.known(change.via));
+    const now = comparableState(change.now.record, meeting, present.known(change.via));
+    for (const field of new Set([...old.keys(), ...now.keys()])) {
+      const [was, is] = [old.get(field), now.get(field)];
+      if ((was === undefined || is === undefined) && !isMembership(field)) continue;
+      if (was === is) continue;
+      const text = field.includes(' holds ')
+        ? `${is === undefined ? `${field.replace(' holds ', ' no longer holds ')}` : `${field.replace(' holds ', ' now holds ')}`} at ${meeting}`
+        : `${field} was ${was ?? 'absent'}, and is ${is ?? 'absent'} at ${meeting}`;
+      push(fields, field, { change, text });
     }
     const [did, does] = [doings(change.old.record, meeting), doings(change.now.record, meeting)];
     for (const each of did) {

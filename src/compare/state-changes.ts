@@ -5,30 +5,51 @@
  * first two); a pointer counts by the symbol it points to; fields that describe the file are left out. Beside the state there are the traces of what was done to the machine: which
  * control registers and MSRs were written, which tables loaded, which hypercalls made, each once, however often.
  * Next: compare/changes.ts. */
-import type { RunRecord } from '../trace/run-record.ts';
+import type { ObjectRecord, RunRecord } from '../trace/run-record.ts';
 import { sourceName } from './names.ts';
 import { looksLikeAddress, stateTable } from './state.ts';
 
-/** Field → what of its value is comparable. */
-export function comparableState(record: RunRecord, meeting: string | undefined): Map<string, string> {
+/** Field → what of its value is comparable. `known` are the functions of the kernel. */
+export function comparableState(
+  record: RunRecord,
+  meeting: string | undefined,
+  known: ReadonlySet<string> | undefined,
+): Map<string, string> {
   const waypoint = record.waypoints.find(({ name }) => name === meeting);
   const out = new Map<string, string>();
   if (!waypoint) return out;
-  const numbered = new Set(
-    waypoint.state.objects.filter(({ name }) => /\.\d+$/.test(name)).map(({ name }) => sourceName(name)),
-  );
-  for (const [field, value] of stateTable(waypoint.state)) {
-    const object = field.replace(/[.+[].*$/, '');
-    if (BUILD_FIELDS.test(field) || numbered.has(object)) continue;
+  const { objects } = waypoint.state;
+  for (const [field, value] of stateTable({ ...waypoint.state, objects: objects.filter(isTyped) })) {
+    if (BUILD_FIELDS.test(field)) continue;
     const text = comparableValue(field, value);
     if (text !== undefined) out.set(field, text);
+  }
+  for (const { name, fields } of objects.filter((each) => !isTyped(each))) {
+    // The compiler's own tables, and statics that it has numbered, are not the same ones in another build.
+    if (/\.\d+$/.test(name) || BUILD_FIELDS.test(name)) continue;
+    for (const { path, value, symbol } of fields) {
+      const target = symbol === undefined ? undefined : sourceName(symbol);
+      // A table that has grown has moved its entries, so what counts is that a function is in it.
+      if (target !== undefined && known?.has(target)) out.set(`${name}${HOLDS}${target}`, 'yes');
+      else if (symbol === undefined && /^0x[0-9a-f]+$/.test(value)) {
+        out.set(`${name}${path} of ${fields.length}`, BigInt(value) === 0n ? '0' : 'not 0');
+      }
+    }
   }
   return out;
 }
 
+const isTyped = ({ type, fields }: ObjectRecord): boolean =>
+  type !== undefined || fields.every(({ path }) => !/^[+[]/.test(path));
+
+const HOLDS = ' holds ';
+
+/** Fields that are there or not, and that is what they say. */
+export const isMembership = (field: string): boolean => field.startsWith('tables.') || field.includes(HOLDS);
+
 /** What a header says of its own file, registers that point to tables, and contents that a clock or a compiler decides. */
 const BUILD_FIELDS =
-  /^boot_params\.(?:hdr\.(?:init_size|payload_\w+|syssize|kernel_version|setup_sects|jump|pref_address|kernel_info_offset|handover_offset|code32_start|start_sys_seg|ram_size|realmode_swtch|cmd_line_ptr|ramdisk_image|heap_end_ptr)|scratch|_\w+)|^control\.(?:cr2|cr3|cr8)|^msrs\.TSC_OFFSET|^CSWTCH|^names\b|^\.(?:bss|brk)/;
+  /^boot_params\.(?:hdr\.(?:init_size|payload_\w+|syssize|kernel_version|setup_sects|jump|pref_address|kernel_info_offset|handover_offset)|scratch|_\w+)|^control\.(?:cr2|cr3|cr8)|^msrs\.TSC_OFFSET|^CSWTCH|^names\b|^\.(?:bss|brk)/;
 
 const SMALL = 0x1_0000n;
 
@@ -44,8 +65,6 @@ function comparableValue(field: string, value: string): string | undefined {
   const number = /^0x[0-9a-f]+/.exec(value)?.[0];
   if (number === undefined || /^(?:cpl|mode|control\.)/.test(field)) return value;
   const amount = BigInt(number);
-  // Untyped memory may be a counter.
-  if (/[+[]/.test(field)) return amount === 0n ? '0' : 'not 0';
   return amount < SMALL ? number : 'large';
 }
 
