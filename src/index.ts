@@ -5,6 +5,7 @@
  * and values. examples/boot.ts reads as documentation.
  * Next: vitest.ts, the same for tests. */
 import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot as planImage } from './boot/index.ts';
+import { compareKernel } from './cli/compare-kernel.ts';
 import { nodeUnpackers } from './cli/host.ts';
 import { openKernel, parseFile } from './cli/kernel-file.ts';
 import { kernelSymbols } from './cli/symbols.ts';
@@ -37,10 +38,16 @@ export const Machine = {
   },
 };
 
+/** Boots a kernel (a file, or a built-in guest by its name) through several entry paths and says where they differ. */
+export const compare = compareKernel;
+
 export { AssertionError, BootError, ImageError, VmError } from './base/errors.ts';
 export { planJson } from './boot/describe.ts';
 export { entryPaths, type PathSupport } from './boot/index.ts';
 export type { EntryPath, PlanWrite } from './boot/plan.ts';
+export type { CompareOptions, Verdict } from './cli/compare-kernel.ts';
+export type { Comparison } from './compare/compare.ts';
+export type { Evidence, Finding, FindingKind } from './compare/findings.ts';
 export {
   type BzImage,
   type ElfImage,

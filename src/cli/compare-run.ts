@@ -2,7 +2,7 @@
  *
  * Without a wish, every path that the kernel supports is taken (flat code and Multiboot are no ways into a Linux), each
  * with the image that a built-in guest has for it. The command line, initrd and memory are the same for all.
- * May not: judge.   Next: cli/compare-text.ts. */
+ * May not: judge.   Next: cli/compare-kernel.ts. */
 import { handoverFields } from '../boot/describe.ts';
 import { BOOT_PROTOCOLS, type BootSpec } from '../boot/index.ts';
 import { functionNames } from '../compare/baseline.ts';

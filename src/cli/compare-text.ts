@@ -2,7 +2,7 @@
  *
  * May not: decide what is important.   Next: cli/compare.ts. */
 import { type Finding, list, thousands } from '../compare/findings.ts';
-import type { Verdict } from './compare.ts';
+import type { Verdict } from './compare-kernel.ts';
 import { COLOURED, PLAIN, textTable } from './text-table.ts';
 
 const MOST_EVIDENCE = 12;

@@ -5,19 +5,13 @@
  * May not: judge by itself.   Next: cli/guests-command.ts. */
 import { type Command, Option } from 'commander';
 import { parseSize } from '../base/numbers.ts';
-import { changesSince, type RunSet } from '../compare/changes.ts';
-import { blindness, type Comparison, compareRecords, comparisonExit } from '../compare/compare.ts';
-import { FINDING_KINDS, type Finding, KIND_MEANINGS } from '../compare/findings.ts';
+import { FINDING_KINDS, KIND_MEANINGS } from '../compare/findings.ts';
 import { comparePage, type HandedOver } from '../compare/html.ts';
 import { junitXml } from '../compare/junit.ts';
-import { evaluateRules, notesOnRules } from '../compare/rules/evaluate.ts';
-import { LINUX_RULES, LINUX_RULES_FILE } from '../compare/rules/linux.ts';
-import { parseRules } from '../compare/rules/parse.ts';
-import { combineRules, type Rule } from '../compare/rules/rule.ts';
-import type { RuleProducer } from '../compare/rules-slot.ts';
 import { sarifJson } from '../compare/sarif.ts';
 import type { RunRecord } from '../trace/run-record.ts';
 import { checkBaselineFolder, loadBaseline, saveBaseline } from './baseline-folder.ts';
+import { judge, makeRules, pathsToRun, type Rules, type RulesText, type Verdict } from './compare-kernel.ts';
 import { type CompareRunOptions, runPaths } from './compare-run.ts';
 import { comparisonText } from './compare-text.ts';
 import { version } from './exit-codes.ts';
@@ -48,9 +42,6 @@ type Options = {
   html?: string;
   quiet?: boolean;
 };
-
-/** A comparison, or what has changed since a stored one, with its exit code. */
-export type Verdict = Comparison & { against?: string; exitCode: number };
 
 const place = (text: string, option: string): string | bigint => {
   const parsed = parsePlace(text, option);
@@ -142,8 +133,7 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
   const rules = await readRules(options);
   const stored = options.against === undefined ? undefined : loadBaseline(options.against);
   const run = await runOptions(options);
-  const vias = run.via ?? (stored && storedPaths(stored));
-  if (stored) checkCommonPaths(stored, vias ?? [], options.against ?? '');
+  const vias = pathsToRun(run.via, stored, options.against);
   const progress = new Progress(new FdOutput(2), process.stderr.isTTY === true);
   const stop = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => {
@@ -165,7 +155,8 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
     });
     progress.clear();
     if (stop.signal.aborted) return stop.signal.reason === 'SIGINT' ? 130 : 143;
-    const verdict = judge(runs, stored, rules, options);
+    const { meeting, against } = options;
+    const verdict = judge(runs, { stored, rules, meeting, against });
     publish(verdict, runs, options);
     if (options.save !== undefined) saveBaseline(options.save, runs);
     return verdict.exitCode;
@@ -173,20 +164,6 @@ async function compareCommand(kernel: string, options: Options): Promise<number>
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
     progress.clear();
   }
-}
-
-/** A stored run is held against the same paths. */
-const storedPaths = ({ records }: RunSet): string[] => records.map(({ via }) => via);
-
-/** Without one there would be no change to see, and silence would look like a good end. */
-function checkCommonPaths(stored: RunSet, vias: readonly string[], folder: string): void {
-  if (vias.some((via) => storedPaths(stored).includes(via))) return;
-  throw new UsageError({
-    what: `${folder} has none of these paths`,
-    where: `--against ${folder}, --via ${vias.join(',')}`,
-    why: `stored are ${storedPaths(stored).join(', ') || 'none'}`,
-    fix: 'leave --via out, or name a path that was stored',
-  });
 }
 
 async function runOptions(options: Options): Promise<CompareRunOptions> {
@@ -206,41 +183,12 @@ async function runOptions(options: Options): Promise<CompareRunOptions> {
   };
 }
 
-type Rules = {
-  producer(records: readonly RunRecord[], known: RunSet['known']): RuleProducer;
-  /** The user's own rules of which these runs could show nothing: a misspelt name must not pass for a rule obeyed. */
-  notes(records: readonly RunRecord[], known: RunSet['known']): Finding[];
-};
-
 async function readRules({ rules = [], shippedRules }: Options): Promise<Rules> {
-  const shipped = shippedRules ? parseRules(LINUX_RULES, LINUX_RULES_FILE) : [];
-  const own: Rule[][] = [];
+  const own: RulesText[] = [];
   for (const file of rules) {
-    own.push(parseRules(new TextDecoder().decode(await readFileBytes(file, '--rules')), file));
+    own.push({ name: file, text: new TextDecoder().decode(await readFileBytes(file, '--rules')) });
   }
-  const all = combineRules([shipped, ...own]);
-  return {
-    producer: (records, known) => (record) =>
-      evaluateRules(all, record, { functions: known(record.via), others: records }),
-    notes: (records, known) => notesOnRules(combineRules(own), records, ({ via }) => known(via)),
-  };
-}
-
-function judge(runs: RunSet, stored: RunSet | undefined, rules: Rules, options: Options): Verdict {
-  const { records, known } = runs;
-  const { meeting, against } = options;
-  const comparison = compareRecords(records, { meeting, known, rules: rules.producer(records, known) });
-  comparison.notes.push(...rules.notes(records, known));
-  if (stored === undefined) return { ...comparison, exitCode: comparisonExit(comparison) };
-  const { findings, notes } = changesSince(stored, runs, meeting);
-  // Code that a rule forbids, and that did not run in the stored runs.
-  const before = new Set(stored.records.flatMap(rules.producer(stored.records, stored.known)).map(({ id }) => id));
-  const dead = comparison.findings.filter(
-    ({ kind, id, title }) => kind === 'rule' && /^dead code/.test(title) && !before.has(id),
-  );
-  const blind = blindness(records, comparison.meeting.meeting).filter(({ id }) => id !== 'not-compared/others');
-  const changed = { ...comparison, findings: [...findings, ...dead], notes: [...blind, ...notes], against };
-  return { ...changed, exitCode: comparisonExit(changed) };
+  return makeRules(own, shippedRules);
 }
 
 type Runs = { records: readonly RunRecord[]; handedOver: HandedOver[] };
