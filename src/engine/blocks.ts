@@ -154,7 +154,7 @@ export class Blocks {
   /** Traced functions that begin in a frame: offset → slot. Blocks that were decoded without knowing go. */
   setStarts(page: number, starts: ReadonlyMap<number, number>): void {
     const known = this.starts.get(page);
-    if (known !== undefined && isSameMap(known, starts)) return;
+    if (known !== undefined && (known === starts || isSameMap(known, starts))) return;
     this.starts.set(page, starts);
     this.written(page, 4096, 0);
   }

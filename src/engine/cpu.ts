@@ -244,16 +244,25 @@ export class Cpu implements SystemCore {
     this.#events = tracer?.wantsEvents ? new EventTracer(this, tracer) : undefined;
     this.#mmu.flushTlb();
     this.#blocks.forgetStarts();
+    this.#learnt.clear();
   }
+
+  /** By page of RAM: the linear page that it was last known under. */
+  readonly #learnt = new Map<number, number>();
 
   /** A page of code is about to run under this linear address: functions that begin there get their counters. */
   #learnStarts(functions: FunctionMap, low: number, high: number, page: number): void {
+    const place = (high >>> 0) * 0x10_0000 + (low >>> 12);
+    if (this.#learnt.get(page) === place) return;
     const linear = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
     const { bytes } = this.state;
     const codeAt = (offset: number, length: number) =>
       bytes.subarray(RAM + page + offset, RAM + page + Math.min(4096, offset + length));
     const starts = functions.startsIn(linear, codeAt);
     if (starts) this.#blocks.setStarts(page, starts);
+    // At physical addresses it depends on what lies there now.
+    if (functions.isCertain(linear)) this.#learnt.set(page, place);
+    else this.#learnt.delete(page);
   }
 
   /** Generated code meets a traced function for the first time. */

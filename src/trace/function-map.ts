@@ -23,6 +23,8 @@ export class FunctionMap {
   readonly functions: FunctionList;
   readonly #addresses: BigUint64Array;
   readonly #physical: readonly PhysicalRange[];
+  /** What begins in a page of virtual addresses never changes, and is asked for whenever control comes there. */
+  readonly #pages = new Map<number, Map<number, number>>();
 
   constructor(functions: FunctionList, physical: readonly PhysicalRange[] = []) {
     this.functions = functions;
@@ -36,19 +38,30 @@ export class FunctionMap {
 
   /** Functions that begin in a linear page: offset in the page → slot. `codeAt` reads bytes of that page. */
   startsIn(page: bigint, codeAt: (offset: number, length: number) => Uint8Array): Map<number, number> | undefined {
-    const starts = new Map<number, number>();
-    this.#collect(page, starts);
+    const number = Number(page >> 12n);
+    let starts = this.#pages.get(number);
+    if (!starts) {
+      starts = new Map<number, number>();
+      this.#collect(page, starts);
+      this.#pages.set(number, starts);
+    }
     if (starts.size > 0) return starts;
+    const early = new Map<number, number>();
     for (const { vaddr, paddr, size } of this.#physical) {
       if (page + PAGE <= paddr || page >= paddr + size) continue;
       const found = new Map<number, number>();
       this.#collect(page - paddr + vaddr, found, vaddr, vaddr + size);
       for (const [offset, slot] of found) {
         const code = this.functions.codeAt?.(slot);
-        if (code !== undefined && isSame(codeAt(offset, code.length), code)) starts.set(offset, slot);
+        if (code !== undefined && isSame(codeAt(offset, code.length), code)) early.set(offset, slot);
       }
     }
-    return starts.size > 0 ? starts : undefined;
+    return early.size > 0 ? early : undefined;
+  }
+
+  /** Whether the answer for a page is always the same, whatever lies there. */
+  isCertain(page: bigint): boolean {
+    return !this.#physical.some(({ paddr, size }) => page + PAGE > paddr && page < paddr + size);
   }
 
   #collect(from: bigint, starts: Map<number, number>, low = 0n, high = 1n << 64n): void {
