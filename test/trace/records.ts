@@ -17,7 +17,7 @@ const state: StateRecord = {
 export const RECORD: RunRecord = {
   schema: 1,
   via: 'xen-pv',
-  kernel: { name: 'tiny 64.elf', version: undefined, sha256: 'ab'.repeat(32), symbols: 'symtab' },
+  kernel: { name: 'dir/tiny 64.elf', version: undefined, sha256: 'ab'.repeat(32), symbols: 'symtab' },
   input: { cmdline: 'a "quoted" word', memory: 1 << 28, initrdBytes: 0 },
   bootParamsFilledBy: 'guest',
   exit: { reason: 'power-off', code: 0, detail: 'well' },

@@ -80,5 +80,5 @@ export function functionCounts(
   return rows.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
 }
 
-/** A file's name without what would end a line or a field in another tool's format. */
-export const plainName = (name: string): string => name.replaceAll(/[^\w.+@-]+/g, '_');
+/** A file's name, without its folder and without what would end a line or a field in another tool's format. */
+export const plainName = (name: string): string => (name.split('/').at(-1) ?? '').replaceAll(/[^\w.+@-]+/g, '_');
