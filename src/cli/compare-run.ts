@@ -28,6 +28,8 @@ export type CompareRunOptions = {
   symbols?: string;
   /** Symbols or addresses beside the usual places. */
   waypoints?: readonly (string | bigint)[];
+  /** Where each run ends well, instead of at its end. */
+  until?: string | bigint;
   timeoutSeconds?: number;
   maxInstructions?: number;
   signal?: AbortSignal;
@@ -77,6 +79,7 @@ export async function runPaths(
           (name) => symbols?.address(name) !== undefined && !options.waypoints?.includes(name),
         ),
       ],
+      until: options.until,
       timeoutSeconds: options.timeoutSeconds,
       maxInstructions: options.maxInstructions,
       signal: options.signal,

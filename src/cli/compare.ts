@@ -30,6 +30,7 @@ type Options = {
   symbols?: string;
   waypoint?: (string | bigint)[];
   meeting?: string;
+  until?: string;
   timeout: string;
   maxInstructions: string;
   rules?: string[];
@@ -59,6 +60,10 @@ export function addCompare(program: Command): void {
     .option('--initrd <file>', 'initial RAM disk')
     .option('--cmdline <string>', 'kernel command line')
     .option('--append <string>', 'the same, as QEMU calls it')
+    .option(
+      '--until <place>',
+      'end each run at a symbol or 0xADDRESS, which is a good end: rest_init is far enough for most',
+    )
     .option('--timeout <seconds>', 'for each path, time of the host', '300')
     .option('--max-instructions <n>', 'for each path', '20e9')
     .optionsGroup('What is looked at:')
@@ -98,7 +103,7 @@ ${FINDING_KINDS.map((kind) => `  ${kind.padEnd(14)} ${KIND_MEANINGS[kind]}`).joi
 Examples:
   zeropage compare                                   the built-in guest through all its paths
   zeropage compare --cmdline plant=cr4-shadow        a historic bug, planted, and how it is told
-  zeropage compare vmlinux --via linux64,pvh,xen-pv --append console=ttyS0
+  zeropage compare vmlinux --via linux64,pvh,xen-pv --append console=ttyS0 --until rest_init
   zeropage compare vmlinux --save good               keep the last good kernel's runs ...
   zeropage compare vmlinux --against good            ... and ask what a change did on one path and not on the others
   zeropage compare vmlinux --junit compare.xml --sarif compare.sarif
@@ -178,6 +183,7 @@ async function runOptions(options: Options): Promise<CompareRunOptions> {
     initrd: initrd === undefined ? undefined : await readFileBytes(initrd, '--initrd'),
     symbols,
     waypoints: [...(waypoint ?? []), ...(options.meeting === undefined ? [] : [options.meeting])],
+    until: options.until === undefined ? undefined : place(options.until, '--until'),
     timeoutSeconds: parseSeconds(options.timeout, '--timeout'),
     maxInstructions: parseCount(options.maxInstructions, '--max-instructions', 1),
   };

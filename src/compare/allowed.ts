@@ -76,6 +76,12 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
       'before paging is set up only paths without a builder of page tables do this; memory encryption is bare metal',
   },
   {
+    names: /^(?:early_idt_handler\w*|restore_regs_and_return_to_kernel|early_xen_iret_patch)$/,
+    on: NATIVE,
+    withCallees: true,
+    because: 'bare metal makes its early page tables by the faults that lack of them raises; the way back has labels',
+  },
+  {
     names: /^(?:native_\w+|early_idt_handler_\w+)$/,
     on: NATIVE,
     withCallees: true,
@@ -120,7 +126,7 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
   },
   {
     names:
-      /^(?:x86_configure_nx|get_cpu_cap|get_cpu_address_sizes|cpuid_\w+|get_cpu_vendor|cpu_has_nx|boot_cpu_has|setup_(?:clear|force)_cpu_cap|(?:do_)?clear_cpu_cap|cpu_detect|init_speculation_control|memblock_reserve|memblock_add_range|memblock_\w+|early_memremap\w*|__early_ioremap|__early_set_fixmap|native_set_fixmap|__native_set_fixmap|apic_\w+|register_\w+|add_preferred_console|__add_preferred_console|static_call_\w+|__static_call_\w+|static_key_\w+|jump_label_\w+|text_poke\w*|arch_static_call_transform|set_page_prot\w*|get_debugreg|setup_switch\w*|switch_\w+|load_percpu_segment|__set_fixmap)$/,
+      /^(?:x86_configure_nx|get_cpu_cap|get_cpu_address_sizes|cpuid_\w+|__cpuid|disable_srat|get_cpu_vendor|cpu_has_nx|boot_cpu_has|setup_(?:clear|force)_cpu_cap|(?:do_)?clear_cpu_cap|cpu_detect|init_speculation_control|memblock_reserve|memblock_add_range|memblock_\w+|early_memremap\w*|__early_ioremap|__early_set_fixmap|native_set_fixmap|__native_set_fixmap|apic_\w+|register_\w+|add_preferred_console|__add_preferred_console|static_call_\w+|__static_call_\w+|static_key_\w+|jump_label_\w+|text_poke\w*|arch_static_call_transform|set_page_prot\w*|get_debugreg|setup_switch\w*|switch_\w+|load_percpu_segment|__set_fixmap)$/,
     on: ['xen-pv'],
     withCallees: true,
     because: 'a PV guest must know CPU features, NX and its reservations before it may touch its page tables',
@@ -158,6 +164,11 @@ const PARAVIRTUAL: readonly PathKind[] = ['xen-pv', 'lguest'];
 
 /** State that may differ where the paths meet. */
 export const ALLOWED_FIELDS: readonly AllowedFields[] = [
+  {
+    fields: /^early_boot_irqs_disabled/,
+    between: ['xen-pv'],
+    because: 'xen_start_kernel switches interrupts off, and says so, before start_kernel does',
+  },
   { fields: /^control\.(?:cr2|cr3|cr8)$/, because: 'page tables lie where there was room for them' },
   {
     fields: /^(?:cpl|mode|control\.|efer|msrs\.|segments\.|tables\.|paging)/,

@@ -30,6 +30,7 @@ const TOOLS: readonly RegExp[] = [
   /^put(?:s|char|_padded|_hex|_decimal)?$|^flush$|^number$|^format_decode$|^pointer$/,
   /^(?:native_|xen_|lguest_)?console_write$|^put_in_ring$/,
   /^__(?:asan|kasan|tsan|ubsan|sanitizer)_\w+$|^kasan_check_\w+$|^check_memory_region$|^__fentry__$|^__stack_chk_fail$/,
+  /^_*(?:clear|copy)_page(?:_\w+)?$/,
   /^__virt_addr_valid$|^virt_to_(?:phys|page|mfn)$|^__phys_addr\w*$|^phys_to_virt$|^early_va$|^low_memory$/,
   /^_*raw_(?:spin|read|write)_\w*(?:lock|unlock|trylock)\w*$|^mutex_(?:un)?lock\w*$|^__rcu_read_(?:un)?lock$/,
   /^cmdline_(?:has|value)$|^(?:__)?cmdline_find_option\w*$|^is_word_of$|^planted$|^note_plants$/,

@@ -74,6 +74,13 @@ describe('the command line of compare', { concurrent: true, timeout: 90_000 }, (
     expect(limit.code).toBe(5);
   });
 
+  it('ends each run well at the place that --until names', async () => {
+    const { code, stdout } = await zeropage(['compare', '--via', 'linux64,xen-pv', '--until', 'setup_arch', '--json']);
+    expect(code).toBe(0);
+    const { paths } = JSON.parse(stdout) as { paths: { exit: { reason: string } }[] };
+    expect(paths.map(({ exit }) => exit.reason)).toEqual(['until', 'until']);
+  });
+
   it('is the same, byte for byte, when it is asked again', async () => {
     const args = ['compare', '--via', 'pvh,xen-pv', '--cmdline', 'plant=bss', '--json'];
     const [once, again] = await Promise.all([zeropage(args), zeropage(args)]);
