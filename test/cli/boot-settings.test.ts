@@ -54,7 +54,7 @@ describe('options of boot', () => {
     [{ report: '/tmp/one-file', dump: [{ at: 0, length: 1, file: '/tmp/one-file' }] }, /two outputs go to one file/],
     [{ report: '/nowhere/at/all.json' }, /--report \/nowhere/],
     [{ report: '/' }, /it is a directory/],
-    [{ trace: ['/tmp/a.txt'] }, /\.perfetto\.json, \.json, \.ftrace\.txt, \.drcov, \.lcov/],
+    [{ trace: ['/tmp/a.txt'] }, /\.perfetto\.json, \.json, \.ftrace\.txt, \.trace\.dat, \.drcov, \.lcov/],
     [{ trace: ['/tmp/a.lcov', '/tmp/a.lcov'] }, /two outputs go to one file/],
     [{ trace: ['/nowhere/a.json'] }, /--trace \/nowhere/],
     [{ waypoint: ['12'] }, /--waypoint is neither/],

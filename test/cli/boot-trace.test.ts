@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { scratch, zeropage } from './run.ts';
 
 const json = (file: string) => JSON.parse(readFileSync(file, 'utf8'));
-const ENDINGS = ['json', 'perfetto.json', 'ftrace.txt', 'drcov', 'lcov'];
+const ENDINGS = ['json', 'perfetto.json', 'ftrace.txt', 'trace.dat', 'drcov', 'lcov'];
 
 describe('boot --trace', { concurrent: true, timeout: 60_000 }, () => {
   it.each(['linux64', 'xen-pv'])('writes every format alike in two runs through %s', async (via) => {
@@ -106,7 +106,7 @@ describe('boot --trace', { concurrent: true, timeout: 60_000 }, () => {
   it('refuses a name that says no format, and a place that is not there, before the guest starts', async () => {
     const ending = await zeropage(['boot', 'tiny', '--trace', '/tmp/zeropage-trace.txt']);
     expect(ending).toMatchObject({ code: 2, stdout: '' });
-    expect(ending.stderr).toContain('.perfetto.json, .json, .ftrace.txt, .drcov, .lcov');
+    expect(ending.stderr).toContain('.perfetto.json, .json, .ftrace.txt, .trace.dat, .drcov, .lcov');
     const place = await zeropage(['boot', 'tiny', '--waypoint', 'no_such_place']);
     expect(place).toMatchObject({ code: 3, stdout: '' });
     expect(place.stderr).toMatch(/no symbol "no_such_place"/);

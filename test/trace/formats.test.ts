@@ -16,7 +16,7 @@ const text = (ending: string, record?: RunRecord, extras?: TraceExtras) => writt
 
 const folder = mkdtempSync(join(tmpdir(), 'zeropage-formats-'));
 afterAll(() => rmSync(folder, { recursive: true }));
-const has = (program: string) => spawnSync(program, ['--version']).status === 0;
+const has = (program: string) => spawnSync(program, ['--version']).error === undefined;
 const ifHere = (program: string) => (has(program) ? '' : ` (skipped: ${program} is not installed)`);
 
 /** No functions, no events, no waypoints: a run that was cut off at once. */
@@ -27,6 +27,7 @@ describe('the formats of a trace', () => {
     ['a.json', '.json'],
     ['a.perfetto.json', '.perfetto.json'],
     ['dir/a.ftrace.txt', '.ftrace.txt'],
+    ['a.trace.dat', '.trace.dat'],
     ['a.drcov', '.drcov'],
     ['a.lcov', '.lcov'],
     ['a.txt', undefined],
@@ -150,6 +151,45 @@ describe('.ftrace.txt', () => {
       '           <...>-0       [000] ....     0.000000010: cr_write: what=CR4 values=0x20 ip=startup_64+0x9',
     );
     expect(lines.at(-2)).toContain('console: over\\x1b[0m "é"');
+  });
+});
+
+describe('.trace.dat', () => {
+  // A guest that sleeps for longer than an event's 27 bits of nanoseconds, and prints more than an event's short form holds.
+  const [entry, , , end] = RECORD.waypoints;
+  const sleeper = { ...RECORD, waypoints: [entry, { ...end, at: 2650, ns: 5_000_000_000 }] };
+  const long = 'x'.repeat(3000);
+  const lines = Array.from({ length: 20 }, (_, i) => ({ at: 2660 + i, text: `${i} ${long}` }));
+  const file = written('.trace.dat', sleeper, { ...EXTRAS, consoleLines: lines });
+
+  it('has whole pages behind its header, each with its time and no more than fits', () => {
+    const flyrecord = file.indexOf('flyrecord\0') + 10;
+    const [start, size] = [file.readBigUInt64LE(flyrecord), file.readBigUInt64LE(flyrecord + 8)].map(Number);
+    expect(start % 4096).toBe(0);
+    expect(start + size).toBe(file.length);
+    const pages = Array.from({ length: size / 4096 }, (_, i) =>
+      file.subarray(start + i * 4096, start + (i + 1) * 4096),
+    );
+    expect(pages.length).toBeGreaterThan(4);
+    const times = pages.map((page) => Number(page.readBigUInt64LE(0)));
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    for (const page of pages) expect(page.readBigUInt64LE(8)).toBeLessThanOrEqual(4080n);
+  });
+
+  it(`is reported by trace-cmd${ifHere('trace-cmd')}`, { skip: !has('trace-cmd') }, () => {
+    const path = join(folder, 'a.trace.dat');
+    writeFileSync(path, file);
+    const report = execFileSync('trace-cmd', ['report', '-t', path], { encoding: 'utf8' }).split('\n');
+    const shown = report.flatMap((line) => /(\d+\.\d{9}): (\w+): +(.{1,40})/.exec(line)?.slice(1).join(' ') ?? []);
+    expect(shown.slice(0, 4)).toEqual([
+      '0.000000000 print startup_64: waypoint entry',
+      '0.000000000 function startup_64',
+      '0.000000010 print startup_64: cr_write: what=CR4 values=0x',
+      '0.000000700 function init_once',
+    ]);
+    expect(shown).toContain('5.000000000 print startup_64: waypoint end');
+    expect(shown.filter((line) => line.includes('console: '))).toHaveLength(20);
+    expect(shown.at(-1)).toContain('5.000000050 print'); // hypercall at 2700
   });
 });
 

@@ -10,6 +10,7 @@ import { lcovPieces } from './lcov.ts';
 import { perfettoPieces } from './perfetto.ts';
 import { recordJsonPieces } from './record-json.ts';
 import type { TraceExtras } from './timeline.ts';
+import { traceDatPieces } from './trace-dat.ts';
 
 export type TraceFormat = {
   ending: string;
@@ -25,6 +26,7 @@ export const TRACE_FORMATS: readonly TraceFormat[] = [
   { ending: '.perfetto.json', about: 'Chrome trace events: ui.perfetto.dev', wantsEvents: true, pieces: perfettoPieces },
   { ending: '.json', about: 'everything, with the state at each waypoint', wantsEvents: true, pieces: recordJsonPieces },
   { ending: '.ftrace.txt', about: 'text as the kernel\'s function tracer prints it', wantsEvents: true, pieces: ftracePieces },
+  { ending: '.trace.dat', about: 'what trace-cmd records: trace-cmd report, KernelShark', wantsEvents: true, pieces: traceDatPieces },
   { ending: '.drcov', about: 'functions that ran, as blocks: Lighthouse', wantsEvents: false, pieces: drcovPieces },
   { ending: '.lcov', about: 'functions that ran or did not: genhtml --ignore-errors source', wantsEvents: false, pieces: lcovPieces },
 ]; // biome-ignore format: a table

@@ -4,8 +4,8 @@
  * form of trace events. Two things a kernel would know are not recorded, and shown as the tracer shows what is not there:
  * the task (`<...>-0`) and the flags for interrupts and preemption (dots). Nanoseconds stand in the time, as in a trace
  * that was made with a nanosecond clock. Arrivals after the first are counted, not listed: our own format has the counts.
- * Follows: Linux Documentation/trace/ftrace.rst, kernel/trace/trace.c.   Next: trace/formats/drcov.ts. */
-import type { RunRecord } from '../run-record.ts';
+ * Follows: Linux Documentation/trace/ftrace.rst, kernel/trace/trace.c.   Next: trace/formats/trace-dat.ts. */
+import type { EventRun, RunRecord } from '../run-record.ts';
 import { clockOf, type Happening, type TraceExtras, timeline } from './timeline.ts';
 
 export function* ftracePieces(record: RunRecord, extras: TraceExtras = {}): Generator<string> {
@@ -35,14 +35,16 @@ function line(happening: Happening): string {
       return `tracing_mark_write: waypoint ${happening.waypoint.name}`;
     case 'function':
       return `${happening.run.name} <-${callerName(happening.run.caller)}`;
-    case 'event': {
-      const { kind, what, values, where, rip } = happening.event;
-      return `${kind.replaceAll('-', '_')}: what=${what.replaceAll(' ', '_')} values=${values.join(',')} ip=${where ?? rip}`;
-    }
+    case 'event':
+      return eventText(happening.event);
     case 'console':
       return `console: ${oneLine(happening.text)}`;
   }
 }
+
+/** "cr_write: what=CR4 values=0x20 ip=native_write_cr4+0x3": a name and fields, as trace events have them. */
+export const eventText = ({ kind, what, values, where, rip }: EventRun): string =>
+  `${kind.replaceAll('-', '_')}: what=${what.replaceAll(' ', '_')} values=${values.join(',')} ip=${where ?? rip}`;
 
 /** The tracer names callers without offsets, and prints an address that has no name as a number. */
 const callerName = (caller: string | undefined) => caller?.replace(/\+0x[0-9a-f]+$/, '') ?? '0x0';
