@@ -165,6 +165,11 @@ const PARAVIRTUAL: readonly PathKind[] = ['xen-pv', 'lguest'];
 /** State that may differ where the paths meet. */
 export const ALLOWED_FIELDS: readonly AllowedFields[] = [
   {
+    fields: /^(?:x86_init|x86_platform)\b/,
+    between: ['pvh', 'xen-pvh'],
+    because: 'PVH gets the address of the ACPI tables in start_info, and hooks in how it is asked for',
+  },
+  {
     fields: /^early_boot_irqs_disabled/,
     between: ['xen-pv'],
     because: 'xen_start_kernel switches interrupts off, and says so, before start_kernel does',

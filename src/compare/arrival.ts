@@ -89,8 +89,11 @@ function lastWords({ record }: PathView, good: readonly PathView[]): string {
 /** Lines that tell of trouble, and that no path prints that ends well; the last line when there are none. */
 function complaints(console: string, good: readonly PathView[]): string[] {
   const lines = console.split('\n').map((line) => line.trim());
-  const trouble = /fail|bug|warn|panic|error|fault|refus|unable|cannot|not ready|corrupt/i;
+  const trouble = /\b(?:fail\w*|bug|warn\w*|panic|errors?|faults?|refus\w*|unable|cannot|not ready|corrupt\w*)\b/i;
   const found = lines.filter((line) => trouble.test(line) && !good.some(({ record }) => record.console.includes(line)));
+  // What ended it counts more than what it could live with.
+  const fatal = /panic|\bBUG\b|verdict/;
+  found.sort((a, b) => Number(fatal.test(b)) - Number(fatal.test(a)));
   return found.length > 0 ? found.slice(0, MOST_LINES) : lines.filter((line) => line !== '').slice(-1);
 }
 
