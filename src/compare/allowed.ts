@@ -229,7 +229,7 @@ export const ALLOWED_FIELDS: readonly AllowedFields[] = [
   },
   {
     fields:
-      /^(?:__?xen|xen_|p2m|lguest|hypercall_page|ring\b|handlers\b|next_tick\b|calls\b|current_root\b|user_root\b|pvh_|HYPERVISOR|traps\b|line\b|next_slot\b|current_cr3\b)/,
+      /^(?:__?xen|xen_|p2m|lguest|hypercall_page|ring\b|handlers\b|next_tick\b|calls\b|current_root\b|user_root\b|pvh_|HYPERVISOR|traps\b|line\b|next_slot\b|current_cr3\b|tables_protected\b)/,
     because: "a path's own variables",
   },
 ];

@@ -10,7 +10,7 @@ import type { BootPlan } from '../boot/plan.ts';
 import { type ElfImage, isElf } from '../image/kernel-image.ts';
 import { type FunctionStarts, functionStarts } from '../symbols/functions.ts';
 import type { SymbolSource } from '../symbols/symbol-list.ts';
-import { Symtab } from '../symbols/symtab.ts';
+import { type KernelSymbol, readSymtab } from '../symbols/symtab.ts';
 import { type FunctionList, FunctionMap, type PhysicalRange } from '../trace/function-map.ts';
 import { TABLE, type TraceEvent, TraceRecorder } from '../trace/recorder.ts';
 import { type EventRun, type FunctionRun, RECORD_SCHEMA, type RunRecord, type Waypoint } from '../trace/run-record.ts';
@@ -81,7 +81,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   }
   for (const place of waypoints) wanted.set(nameOf(place), addressOf(machine, place, '--waypoint'));
   if (until !== undefined) wanted.set(nameOf(until), addressOf(machine, until, '--until'));
-  const captured = chooseObjects(symbols, objects, plan);
+  const captured = chooseObjects(symbols, kernel.elf ? readSymtab(kernel.elf) : [], objects, plan);
   const reached: Waypoint[] = [];
   const counts: Int32Array[] = [];
   const capture = (name: string): void => {
@@ -218,14 +218,17 @@ function physicalRanges(plan: BootPlan, elf: ElfImage | undefined): PhysicalRang
 
 function chooseObjects(
   symbols: SymbolSource | undefined,
+  own: readonly KernelSymbol[],
   asked: readonly string[],
   { image }: BootPlan,
 ): CapturedObject[] {
   if (!symbols) return [];
+  const sizes = new Map(own.filter(({ size }) => size > 0n).map(({ address, size }) => [address, Number(size)]));
+  const sizeAt = (address: bigint) => Math.min(LARGEST_USUAL, sizes.get(address) ?? toNext(symbols, address));
   const chosen = new Map<string, CapturedObject>();
   for (const name of [...USUAL_OBJECTS, ...asked]) {
     const address = symbols.address(name);
-    if (address !== undefined) chosen.set(name, { name, address, size: sizeOf(symbols, address) });
+    if (address !== undefined) chosen.set(name, { name, address, size: sizeAt(address) });
     else if (asked.includes(name)) {
       throw new BootError({
         what: `there is no variable ${JSON.stringify(name)}`,
@@ -235,8 +238,8 @@ function chooseObjects(
       });
     }
   }
-  if (symbols instanceof Symtab && symbols.count < SMALL_KERNEL) {
-    for (const { name, address, size, kind } of symbols.symbols) {
+  if (own.length < SMALL_KERNEL) {
+    for (const { name, address, size, kind } of own) {
       const bytes = Number(size);
       if (kind !== 'object' || bytes === 0 || bytes > LARGEST_OTHER || chosen.has(name)) continue;
       chosen.set(name, { name, address, size: bytes });
@@ -245,18 +248,14 @@ function chooseObjects(
   return [...chosen.values()].sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
 }
 
-/** What the table says, or up to the next symbol. */
-function sizeOf(symbols: SymbolSource, address: bigint): number {
-  if (symbols instanceof Symtab) {
-    const known = symbols.symbols.find((symbol) => symbol.address === address && symbol.size > 0n);
-    if (known) return Math.min(Number(known.size), LARGEST_USUAL);
-  }
+/** Up to the next symbol, where no table tells a size. */
+function toNext(symbols: SymbolSource, address: bigint): number {
   let next = address;
   for (let index = symbols.perCpuCount; index < symbols.count; index++) {
     next = symbols.addressAt(index);
     if (next > address) break;
   }
-  return Math.min(LARGEST_USUAL, Math.max(1, Number(next - address)));
+  return Math.max(1, Number(next - address));
 }
 
 function functionRuns(recorder: TraceRecorder, machine: Machine, counts: readonly Int32Array[]): FunctionRun[] {
