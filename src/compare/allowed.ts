@@ -218,6 +218,16 @@ export const ALLOWED_FIELDS: readonly AllowedFields[] = [
     because: 'a PV guest has asked for its CPU features already, and must leave the global bit out of page tables',
   },
   {
+    fields: /^boot_cpu_data\.microcode/,
+    between: [...PARAVIRTUAL],
+    because: 'microcode belongs to whoever owns the machine',
+  },
+  {
+    fields: /^(?:fixed_percpu_data|__supported_pte_mask|__default_kernel_pte_mask)/,
+    between: ['lguest'],
+    because: 'a word of a 32-bit kernel is half as long',
+  },
+  {
     fields: /^cpu_tlbstate/,
     between: [...PARAVIRTUAL],
     because: "a copy of CR4, which is the hypervisor's there; that it is a copy is an invariant of its own",

@@ -5,6 +5,10 @@
  * May not: judge; what may differ is compare's business.   Next: machine/traced-run.ts. */
 import { hex } from '../base/numbers.ts';
 import { BootParams } from '../layout/boot-params.ts';
+import type { Btf } from '../symbols/btf.ts';
+import { decode } from '../symbols/decode.ts';
+import { perCpuAddress } from '../symbols/per-cpu.ts';
+import type { KernelVariable } from '../symbols/variables.ts';
 import type { ObjectRecord, StateRecord } from '../trace/run-record.ts';
 import { CR0, CR4, EFER, SYSTEM_TYPE } from '../x86/constants.ts';
 import { gateOf, segmentOf, splitDescriptor } from '../x86/descriptor.ts';
@@ -13,7 +17,13 @@ import type { Machine } from './machine.ts';
 import { mappedRanges, XEN_SLOTS } from './mapped-ranges.ts';
 
 /** A variable of the guest, by name. */
-export type CapturedObject = { name: string; address: bigint; size: number };
+export type CapturedObject = {
+  name: string;
+  address: bigint;
+  size: number;
+  /** Its C type, when the kernel's own types tell it. */
+  typed?: { btf: Btf; variable: KernelVariable };
+};
 
 const MOST_DESCRIPTORS = 64;
 
@@ -116,9 +126,13 @@ function paging(machine: Machine, { cr0, cr3, cr4, efer }: VcpuState): StateReco
  * variable says so. */
 function captureObject(
   machine: Machine,
-  { name, address, size }: CapturedObject,
+  { name, address, size, typed }: CapturedObject,
   width: 4 | 8,
 ): ObjectRecord | undefined {
+  if (typed?.variable.perCpu) {
+    const { base } = machine.vcpu.state().segments.gs;
+    return captureTyped(machine, perCpuAddress(address, base), typed);
+  }
   const bytes = machine.peek(address, size);
   if (bytes === undefined) return undefined;
   const where = { name, address: hex(address) };
@@ -126,6 +140,7 @@ function captureObject(
     const rows = BootParams.print(BootParams.read(bytes));
     return { ...where, type: 'struct boot_params', fields: rows.map(({ name: path, value }) => ({ path, value })) };
   }
+  if (typed) return captureTyped(machine, address, typed);
   const view = new DataView(bytes.buffer);
   const fields: ObjectRecord['fields'] = [];
   if (looksLikeText(bytes)) {
@@ -136,8 +151,30 @@ function captureObject(
     const symbol = value > 0xffffn ? machine.symbolise(value) : undefined;
     fields.push({ path: `+${hex(at)}`, value: hex(value), ...(symbol !== undefined && { symbol }) });
   }
-  for (let at = size - (size % width); at < size; at++) fields.push({ path: `+${hex(at)}`, value: hex(bytes[at]) });
+  for (let at = size - (size % width); at < size; ) {
+    const part = [4, 2, 1].find((bytes) => at + bytes <= size) as 1 | 2 | 4;
+    const value = part === 4 ? view.getUint32(at, true) : part === 2 ? view.getUint16(at, true) : bytes[at];
+    fields.push({ path: `+${hex(at)}`, value: hex(value) });
+    at += part;
+  }
   return { ...where, type: undefined, fields };
+}
+
+/** Every field by its C path; padding is left out. */
+function captureTyped(
+  machine: Machine,
+  address: bigint,
+  { btf, variable: { name, type, size } }: NonNullable<CapturedObject['typed']>,
+): ObjectRecord | undefined {
+  const bytes = machine.peek(address, size);
+  if (bytes === undefined) return undefined;
+  const rows = decode(btf, bytes, type, { everything: true }).filter(({ kind }) => kind !== 'padding');
+  const fields = rows.map(({ path, value, text, bits }) => {
+    if (value === undefined) return { path, value: text };
+    const symbol = value > 0xffffn ? machine.symbolise(value) : undefined;
+    return { path, value: hex(BigInt.asUintN(bits, value)), ...(symbol !== undefined && { symbol }) };
+  });
+  return { name, address: hex(address), type: typeof type === 'string' ? type : btf.declaration(type), fields };
 }
 
 /** Printable characters, at least four, up to the first NUL; zeros behind it, or anything when it is text long enough. */

@@ -8,9 +8,11 @@ import { BootError } from '../base/errors.ts';
 import { hex } from '../base/numbers.ts';
 import type { BootPlan } from '../boot/plan.ts';
 import { type ElfImage, isElf } from '../image/kernel-image.ts';
+import { type Btf, readBtf } from '../symbols/btf.ts';
 import { type FunctionStarts, functionStarts } from '../symbols/functions.ts';
 import type { SymbolSource } from '../symbols/symbol-list.ts';
-import { type KernelSymbol, readSymtab } from '../symbols/symtab.ts';
+import { readSymtab } from '../symbols/symtab.ts';
+import { kernelVariable } from '../symbols/variables.ts';
 import { type FunctionList, FunctionMap, type PhysicalRange } from '../trace/function-map.ts';
 import { TABLE, type TraceEvent, TraceRecorder } from '../trace/recorder.ts';
 import { type EventRun, type FunctionRun, RECORD_SCHEMA, type RunRecord, type Waypoint } from '../trace/run-record.ts';
@@ -81,7 +83,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   }
   for (const place of waypoints) wanted.set(nameOf(place), addressOf(machine, place, '--waypoint'));
   if (until !== undefined) wanted.set(nameOf(until), addressOf(machine, until, '--until'));
-  const captured = chooseObjects(symbols, kernel.elf ? readSymtab(kernel.elf) : [], objects, plan);
+  const captured = chooseObjects(kernel, objects, plan);
   const reached: Waypoint[] = [];
   const counts: Int32Array[] = [];
   const capture = (name: string): void => {
@@ -217,12 +219,12 @@ function physicalRanges(plan: BootPlan, elf: ElfImage | undefined): PhysicalRang
 }
 
 function chooseObjects(
-  symbols: SymbolSource | undefined,
-  own: readonly KernelSymbol[],
+  { symbols, elf }: TracedKernel,
   asked: readonly string[],
   { image }: BootPlan,
 ): CapturedObject[] {
   if (!symbols) return [];
+  const own = elf ? readSymtab(elf) : [];
   const sizes = new Map(own.filter(({ size }) => size > 0n).map(({ address, size }) => [address, Number(size)]));
   const sizeAt = (address: bigint) => Math.min(LARGEST_USUAL, sizes.get(address) ?? toNext(symbols, address));
   const chosen = new Map<string, CapturedObject>();
@@ -245,7 +247,17 @@ function chooseObjects(
       chosen.set(name, { name, address, size: bytes });
     }
   }
+  if (elf) addTypes(chosen, symbols, readBtf(elf));
   return [...chosen.values()].sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+}
+
+/** What the kernel's own types say of its variables. */
+function addTypes(chosen: ReadonlyMap<string, CapturedObject>, symbols: SymbolSource, btf: Btf | undefined): void {
+  if (!btf) return;
+  for (const object of chosen.values()) {
+    const variable = kernelVariable(symbols, btf, object.name);
+    if (variable && variable.size <= LARGEST_USUAL) object.typed = { btf, variable };
+  }
 }
 
 /** Up to the next symbol, where no table tells a size. */

@@ -66,6 +66,19 @@ describe.each(PATHS)('a traced run through %s', (via) => {
   });
 });
 
+describe('variables of a traced run', () => {
+  it('are told by field where the kernel describes its types, pointers by what they point to', async () => {
+    const { record } = await run('xen-pv');
+    const { state } = record.waypoints.find(({ name }) => name === 'start_kernel') ?? {};
+    const object = (name: string) => state?.objects.find((each) => each.name === name);
+    expect(object('cpu_tlbstate')?.fields.map(({ path }) => path)).toContain('cr4');
+    const operations = object('pv_ops')?.fields ?? [];
+    expect(operations.map(({ path }) => path)).not.toContainEqual(expect.stringMatching(/^\+0x/));
+    expect(operations.map(({ symbol }) => symbol)).toContain('xen_write_idt_entry');
+    expect(object('xen_domain_type')?.fields).toMatchObject([{ path: '+0x0', value: '0x1' }]);
+  });
+});
+
 describe('what a traced run can be asked', () => {
   it('stops where it is told, and knows places by address', async () => {
     const { record, exit } = await run('pvh', { until: 'setup_arch', waypoints: [0xffff_ffff_8100_00a0n] });
