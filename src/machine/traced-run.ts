@@ -278,10 +278,16 @@ function functionRuns(recorder: TraceRecorder, machine: Machine, counts: readonl
     name: list.nameAt(slot),
     address: hex(list.addresses[slot]),
     first: at,
-    caller: caller === undefined ? undefined : (machine.symbolise(caller) ?? hex(caller)),
+    caller: caller === undefined ? undefined : callerName(machine, caller),
     count: total[slot],
     counts: counts.map((each) => each[slot]),
   }));
+}
+
+/** By the CALL and not by what follows: behind a call that never returns the next function begins. */
+function callerName(machine: Machine, returnAddress: bigint): string {
+  const found = machine.symbols?.lookup(returnAddress - 1n);
+  return found ? `${found.name}+${hex(found.offset + 1n)}` : hex(returnAddress);
 }
 
 const MSR_NAMES = new Map<number, string>(MSRS.map(({ number, name }) => [number, name]));
