@@ -13,6 +13,7 @@ import { Cpu } from '../engine/cpu.ts';
 import { peekLinear } from '../engine/peek.ts';
 import { walkTrace } from '../engine/walk-trace.ts';
 import type { GuestRam } from '../memory/guest-ram.ts';
+import { PseudoPhysicalMemory } from '../memory/pseudo-physical-memory.ts';
 import type { Personality, RegisteredTrap, ToldEvent } from '../personality/personality.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
@@ -299,7 +300,8 @@ export class Machine {
   scene(lastBlocks: number): CrashScene {
     return {
       state: this.#cpu.vcpuState(),
-      memory: this.memory,
+      // What `walk` answers is an address of the engine's physical memory, which under Xen PV is the machine's.
+      memory: this.memory instanceof PseudoPhysicalMemory ? this.memory.machine : this.memory,
       instructions: this.#cpu.instructions,
       firstFault: this.#cpu.firstFault,
       lastFaults: this.#cpu.recentFaults,

@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { BootSpec } from '../../src/boot/index.ts';
-import { Machine, planBoot, readKernel } from '../../src/index.ts';
+import { crashReport, formatCrash, Machine, planBoot, readKernel } from '../../src/index.ts';
 import { COMMAND_LINE, comparable, initrd, xenGolden } from './golden.ts';
 
 const goldenHere = new URL('../golden/xen-pv.txt', import.meta.url);
@@ -25,6 +25,15 @@ describe('the tiny guest through xen-pv', () => {
     if (process.env.UPDATE_GOLDEN) writeFileSync(goldenHere, seen);
     expect(seen).toBe(readFileSync(goldenHere, 'latin1'));
     expect(exit).toMatchObject({ kind: 'power-off', code: 0 });
+  });
+
+  it('is disassembled where it crashed, though its frames lie anywhere in the machine', async () => {
+    const image = await readKernel('tiny', 'xen-pv');
+    const machine = await Machine.create(planBoot(image, { via: 'xen-pv', memory: '128M', cmdline: 'triple' }));
+    const exit = machine.runSync({ maxInstructions: 5_000_000 });
+    const scene = machine.scene(16);
+    const report = await crashReport(scene, (address) => machine.symbolise(address));
+    expect(formatCrash(exit, scene, report)).toMatch(/code at the first fault:\n {2}> 0x[0-9a-f]+ {2}ud2\n/);
   });
 
   it('prints what it prints on the real Xen', async () => {
