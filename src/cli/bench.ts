@@ -164,7 +164,7 @@ function noBenchmark(name: string): UsageError {
 
 function listText(): string {
   const lines = BENCHMARKS.map(([name, about]) => `  zeropage bench ${name}   ${about}`);
-  return `${lines.join('\n')}\n\nzeropage bench ${BENCHMARKS[0][0]} --help, and so on, say what is measured and how.\n`;
+  return `${lines.join('\n')}\n\nEach has a --help that says what is measured and how.\n`;
 }
 
 function engineHelp(): string {
