@@ -501,6 +501,7 @@ export class Blocks {
       reg: d.reg,
       isMemory: d.isMemory,
       rm: d.rm,
+      mod: d.mod,
       segment: d.form.operands.startsWith('X') && d.override < 0 ? SEG.DS : d.override >= 0 ? d.override : d.segment,
       immediate: BigInt.asIntN(64, (BigInt(d.immediateHigh) << 32n) | BigInt(d.immediateLow >>> 0)),
       immediate2: d.immediate2,

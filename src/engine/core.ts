@@ -84,6 +84,8 @@ export interface HelperInsn {
   readonly reg: number;
   readonly isMemory: boolean;
   readonly rm: number;
+  /** ModRM.mod, for the x87's last opcode. */
+  readonly mod: number;
   /** The memory operand: segment number and effective address (offset within the segment, address-size masked). */
   readonly segment: number;
   offset(): bigint;

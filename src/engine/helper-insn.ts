@@ -18,6 +18,7 @@ import { segmentHelpers } from './system/segments.ts';
 import { stackFlagHelpers } from './system/stack-flags.ts';
 import { syscallHelpers } from './system/syscall.ts';
 import type { SystemCore } from './system/system-core.ts';
+import { x87Helpers } from './system/x87.ts';
 
 /** Returns true when it set state.rip itself; throws a GuestFault with nothing changed. */
 export type Helper = (core: SystemCore, insn: HelperInsn) => unknown;
@@ -27,6 +28,7 @@ const FAMILIES = [
   msrHelpers,
   ioHelpers,
   fpuHelpers,
+  x87Helpers,
   segmentHelpers,
   descriptorHelpers,
   exceptionHelpers,
@@ -86,6 +88,9 @@ export class CurrentInsn implements HelperInsn {
   }
   get rm(): number {
     return this.#record.rm;
+  }
+  get mod(): number {
+    return this.#record.mod;
   }
   get segment(): number {
     return this.#record.segment;

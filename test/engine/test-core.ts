@@ -124,6 +124,7 @@ export function insn(given: Partial<Omit<HelperInsn, 'offset'>> & { at?: bigint 
     reg: 0,
     isMemory: 'at' in given,
     rm: 0,
+    mod: 'at' in given ? 0 : 3,
     segment: 3,
     offset: () => at,
     immediate: 0n,

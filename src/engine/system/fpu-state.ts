@@ -1,50 +1,39 @@
 /** The x87 and SSE state as a whole: initialised, saved, restored. No arithmetic.
  *
- * The state is a 512-byte FXSAVE image at STATE.FXSAVE in the 64-bit layout: ST(i) at 32 + 16 i counted from TOP, XMMi
- * at 160 + 16 i, the tag byte with one bit per physical register (1: not empty). FNSAVE and FNSTENV spell the same
- * things in their older layouts, with two tag bits per register that follow from the values.
+ * The state is a 512-byte FXSAVE image (x87-state.ts has the x87's part; XMMi lies at 160 + 16 i). FNSAVE and FNSTENV
+ * spell the same things in their older layouts, with two tag bits per register that follow from the values.
  * Follows: SDM Vol. 1, 8.1, 10.5; Vol. 2, FXSAVE, FXRSTOR, FSAVE, FSTENV, LDMXCSR; Vol. 3, 2.5 (EM, TS, MP, NE).
  * Where hardware leaves room: without CR4.OSFXSR, FXSAVE and FXRSTOR pass MXCSR and XMM by; EMMS works on models that do
  * not show MMX, because Linux uses it on every AMD of this family.
- * Known gap: x87 errors with CR0.NE clear (IRQ 13) end the run by name.
- * May not: calculate.   Next: engine/system/syscall.ts. */
+ * May not: calculate.   Next: engine/system/x87.ts. */
 import { CR0, CR4, RFLAGS, VECTOR } from '../../x86/constants.ts';
-import { ACCESS, type CpuCore, type HelperInsn, Unbuilt } from '../core.ts';
+import { ACCESS, type CpuCore, type HelperInsn } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { STATE } from '../state.ts';
 import { fault, RAX } from './system-core.ts';
+import {
+  controlWord,
+  FCW_RESET,
+  FSW,
+  get16,
+  get32,
+  IMAGE,
+  needQuietX87,
+  needX87,
+  rotate,
+  ST,
+  set16,
+  set32,
+  summarise,
+  takePendingError,
+  topOf,
+} from './x87-state.ts';
 
-/** Offsets in the image. */
-const IMAGE = { FCW: 0, FSW: 2, FTW: 4, FOP: 6, FIP: 8, FCS: 12, FDP: 16, FDS: 20, MXCSR: 24, MXCSR_MASK: 28 } as const;
-const ST = 32;
 const XMM = 160;
 const IMAGE_BYTES = 512;
-const FCW_RESET = 0x37f;
 const MXCSR_RESET = 0x1f80;
 /** Bits of MXCSR that may be set. */
 export const MXCSR_MASK = 0xffff;
-
-const FSW = { ES: 1 << 7, B: 1 << 15, EXCEPTIONS: 0x3f, TOP: 7 << 11, TOP_SHIFT: 11 } as const;
-
-// ---- The image, field by field
-
-const get16 = (state: CpuState, field: number) => state.view.getUint16(STATE.FXSAVE + field, true);
-const set16 = (state: CpuState, field: number, value: number) =>
-  state.view.setUint16(STATE.FXSAVE + field, value, true);
-const get32 = (state: CpuState, field: number) => state.view.getUint32(STATE.FXSAVE + field, true);
-const set32 = (state: CpuState, field: number, value: number) =>
-  state.view.setUint32(STATE.FXSAVE + field, value, true);
-const top = (state: CpuState) => (get16(state, IMAGE.FSW) >> FSW.TOP_SHIFT) & 7;
-
-/** Bit 6 is always set; bits 7 and 13-15 never. */
-const controlWord = (value: number) => (value & 0x1f3f) | 0x40;
-
-/** ES and B say whether an exception is pending that the control word does not mask. */
-function summarise(state: CpuState): void {
-  const status = get16(state, IMAGE.FSW);
-  const unmasked = (status & ~get16(state, IMAGE.FCW) & FSW.EXCEPTIONS) !== 0;
-  set16(state, IMAGE.FSW, (status & ~(FSW.ES | FSW.B)) | (unmasked ? FSW.ES | FSW.B : 0));
-}
 
 /** The state at reset as every loader here promises it. */
 export function resetFpu(state: CpuState): void {
@@ -56,7 +45,7 @@ export function resetFpu(state: CpuState): void {
 
 /** FNINIT: every register keeps its value but counts as empty, and TOP returns to 0. */
 function initialise(state: CpuState): void {
-  rotate(state, top(state), 0);
+  rotate(state, topOf(state), 0);
   state.bytes.fill(0, STATE.FXSAVE, STATE.FXSAVE + IMAGE.MXCSR);
   set16(state, IMAGE.FCW, FCW_RESET);
 }
@@ -66,22 +55,6 @@ function initialise(state: CpuState): void {
 const cr0 = (core: CpuCore) => core.state.view.getUint32(STATE.CR0, true);
 const cr4 = (core: CpuCore) => core.state.view.getUint32(STATE.CR4, true);
 
-/** x87 instructions: #NM while the FPU is emulated or belongs to another task. */
-function needX87(core: CpuCore): void {
-  if ((cr0(core) & (CR0.EM | CR0.TS)) !== 0) fault(VECTOR.NM);
-}
-/** Those that wait also take the pending error of an earlier one. */
-function needQuietX87(core: CpuCore): void {
-  needX87(core);
-  takePendingError(core);
-}
-function takePendingError(core: CpuCore): void {
-  if ((get16(core.state, IMAGE.FSW) & FSW.ES) === 0) return;
-  if ((cr0(core) & CR0.NE) === 0) {
-    throw new Unbuilt('x87 errors reported by IRQ 13 (CR0.NE clear)', 'src/engine/system/fpu-state.ts');
-  }
-  fault(VECTOR.MF);
-}
 /** FXSAVE, FXRSTOR, EMMS: emulation does not cover them. */
 function needMedia(core: CpuCore): void {
   if ((cr0(core) & CR0.EM) !== 0) fault(VECTOR.UD);
@@ -157,7 +130,7 @@ function fullTags(state: CpuState): number {
   const present = state.view.getUint8(STATE.FXSAVE + IMAGE.FTW);
   let tags = 0;
   for (let register = 0; register < 8; register++) {
-    const at = STATE.FXSAVE + ST + 16 * ((register - top(state)) & 7);
+    const at = STATE.FXSAVE + ST + 16 * ((register - topOf(state)) & 7);
     const exponent = state.view.getUint16(at + 8, true) & 0x7fff;
     const low = state.view.getUint32(at, true);
     const high = state.view.getUint32(at + 4, true);
@@ -242,18 +215,8 @@ function loadEnvironment(core: CpuCore, insn: HelperInsn, registers: boolean): v
       const to = STATE.FXSAVE + ST + 16 * i;
       for (let k = 0; k < 10; k += 2) state.view.setUint16(to + k, Number(get(7 * word + 10 * i + k, 2)), true);
     }
-  } else rotate(state, top(state), (words[1] >> FSW.TOP_SHIFT) & 7);
+  } else rotate(state, topOf(state), (words[1] >> FSW.TOP_SHIFT) & 7);
   setEnvironment(state, words, word);
-}
-
-/** A new TOP moves what ST(i) means; the physical registers stay. */
-function rotate(state: CpuState, from: number, to: number): void {
-  const area = STATE.FXSAVE + ST;
-  const old = state.bytes.slice(area, area + 128);
-  for (let i = 0; i < 8; i++) {
-    const source = 16 * ((i + to - from) & 7);
-    state.bytes.set(old.subarray(source, source + 16), area + 16 * i);
-  }
 }
 
 const wrap = (core: CpuCore, address: bigint) => BigInt.asUintN(core.state.is64 ? 64 : 32, address);
@@ -303,7 +266,7 @@ function emms(core: CpuCore): void {
   needMedia(core);
   takePendingError(core);
   const { state } = core;
-  rotate(state, top(state), 0);
+  rotate(state, topOf(state), 0);
   set16(state, IMAGE.FSW, get16(state, IMAGE.FSW) & ~FSW.TOP);
   set16(state, IMAGE.FTW, 0);
 }

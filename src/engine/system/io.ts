@@ -3,7 +3,7 @@
  * Level 0-IOPL may use every port; others only those whose bits in the TSS's I/O map are clear. The permission is
  * asked before anything is read, and for strings before memory is touched.
  * Follows: SDM Vol. 1, 19.5 (I/O protection); Vol. 2, IN, OUT, INS, OUTS; Vol. 3, 17.2.4 (breakpoints on ports).
- * May not: loop (the string code does) or know what is on a port.   Next: engine/system/fpu-state.ts. */
+ * May not: loop (the string code does) or know what is on a port.   Next: engine/system/x87-state.ts. */
 import { CR4, IOPL_SHIFT, RFLAGS, SYSTEM_TYPE, VECTOR } from '../../x86/constants.ts';
 import { ACCESS, type CpuCore, type HelperInsn } from '../core.ts';
 import { BREAKPOINT_HITS } from '../mmu.ts';

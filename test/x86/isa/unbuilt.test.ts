@@ -87,7 +87,7 @@ describe('an instruction that is not built', () => {
     ['default', [0xf2, 0x0f, 0x58, 0xc1], 'addsd (SSE2)'],
     ['default', [0x0f, 0x57, 0xc0], 'xorps (SSE)'],
     ['default', [0x66, 0x0f, 0x6f, 0x00], 'movdqa (SSE2)'],
-    ['default', [0xdb, 0x00], 'fild (x87 arithmetic)'],
+    ['default', [0xdd, 0x00], 'fld (x87 arithmetic)'],
     ['default', [0xde, 0xc1], 'faddp (x87 arithmetic)'],
     ['max', [0xc4, 0xe2, 0x70, 0xf2, 0xc2], 'andn (BMI1)'],
   ])('ends the run by name when %s shows it: %s', (name, code, what) => {
