@@ -203,7 +203,7 @@ describe('the decoder', () => {
     ['66 0f 38 00 c1', 64, 'undefined', 'undefined'], // SSSE3
     ['66 0f 38 dc c1', 64, 'undefined', 'undefined'], // AES
     ['d9 00', 64, 'fld (x87 arithmetic)', 'fld (x87 arithmetic)'],
-    ['db 00', 32, 'fild (x87 arithmetic)', 'fild (x87 arithmetic)'],
+    ['db 00', 32, 'fild', 'fild'],
     ['db 08', 32, 'undefined', 'undefined'], // fisttp: SSE3
     ['d9 e8', 64, 'fld1 (x87 arithmetic)', 'fld1 (x87 arithmetic)'],
     ['d9 e2', 64, 'undefined', 'undefined'],
