@@ -7,6 +7,7 @@
 import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot as planImage } from './boot/index.ts';
 import { compareKernel } from './cli/compare-kernel.ts';
 import { nodeUnpackers } from './cli/host.ts';
+import { readInitrd as readInitrdFile } from './cli/initrd-file.ts';
 import { openKernel, parseFile } from './cli/kernel-file.ts';
 import { kernelSymbols } from './cli/symbols.ts';
 import type { KernelImage } from './image/kernel-image.ts';
@@ -41,6 +42,11 @@ export const Machine = {
 /** Boots a kernel (a file, or a built-in guest by its name) through several entry paths and says where they differ. */
 export const compare = compareKernel;
 
+/** An initrd from a file or a folder, which is packed reproducibly. `buildInitrd` and `packInitrd` make one from entries. */
+export async function readInitrd(path: string): Promise<Uint8Array> {
+  return (await readInitrdFile(path, false, 'readInitrd')).bytes;
+}
+
 export { AssertionError, BootError, ImageError, VmError } from './base/errors.ts';
 export { planJson } from './boot/describe.ts';
 export { entryPaths, type PathSupport } from './boot/index.ts';
@@ -59,6 +65,9 @@ export {
   type Payload,
   xenNote,
 } from './image/kernel-image.ts';
+export { type BuiltInitrd, buildInitrd } from './initrd/build.ts';
+export { type InitrdEntry, packInitrd } from './initrd/newc.ts';
+export { type InitrdFacts, recogniseInitrd } from './initrd/recognise.ts';
 export * from './layout/boot-params.ts';
 export * from './layout/elf.ts';
 export * from './layout/hvm-start-info.ts';

@@ -13,7 +13,7 @@ import { VmError } from './base/errors.ts';
 import type { BootSpec } from './boot/index.ts';
 import { loadBaseline, saveBaseline } from './cli/baseline-folder.ts';
 import { runPaths } from './cli/compare-run.ts';
-import { readFileBytes } from './cli/kernel-file.ts';
+import { readInitrd } from './cli/initrd-file.ts';
 import { planTraced, sha256 } from './cli/traced.ts';
 import { BASELINE_INDEX } from './compare/baseline.ts';
 import { changesSince } from './compare/changes.ts';
@@ -264,7 +264,7 @@ const count = (value: number) => value.toLocaleString('en');
 const plural = (times: number) => (times === 1 ? 'once' : `${count(times)} times`);
 
 async function initrdOf({ initrd }: ExpectBootOptions): Promise<Uint8Array | undefined> {
-  return initrd === undefined ? undefined : readFileBytes(initrd, 'initrd');
+  return initrd === undefined ? undefined : (await readInitrd(initrd, false, 'initrd')).bytes;
 }
 
 function namesOf(symbols: Parameters<typeof functionStarts>[0] | undefined): string[] {

@@ -3,9 +3,11 @@
  * Each function returns plan writes whose bytes are views of what it was given.
  * Follows: System V ABI, chapter 5 (program loading), with p_paddr as every kernel loader uses it.
  * May not: know which entry path asks.   Next: boot/linux-common.ts. */
+
 import { assert, BootError } from '../base/errors.ts';
 import { alignDown, alignUp, formatSize, hex } from '../base/numbers.ts';
 import type { ElfImage } from '../image/kernel-image.ts';
+import { initrdSays } from '../initrd/recognise.ts';
 import { E820_RAM } from '../layout/boot-params.ts';
 import { PT_LOAD } from '../layout/elf.ts';
 import { FRAME_SIZE, type Gpa, gpa } from '../memory/address.ts';
@@ -123,7 +125,9 @@ export function initrdHigh(
 }
 
 export function initrdWrite(initrd: Uint8Array, at: Gpa): PlanWrite {
-  return { what: 'initrd', at, bytes: initrd, length: initrd.length, purpose: 'initial RAM disk', from: '--initrd' };
+  const says = initrdSays(initrd);
+  const purpose = says === undefined ? 'initial RAM disk' : `initial RAM disk: ${says}`;
+  return { what: 'initrd', at, bytes: initrd, length: initrd.length, purpose, from: '--initrd' };
 }
 
 /** An empty one is a mistake, not a wish. */

@@ -14,6 +14,7 @@ import type { SymbolSource } from '../symbols/symbol-list.ts';
 import { createMemory } from '../wasm/runtime.ts';
 import { type WaypointCost, waypointCosts } from './bench-waypoints.ts';
 import { findGuest } from './guests.ts';
+import { readInitrd } from './initrd-file.ts';
 import { parseFile, readFileBytes, resolveKernel, unpackKernel } from './kernel-file.ts';
 import { UsageError } from './options.ts';
 import type { Progress } from './progress.ts';
@@ -68,7 +69,7 @@ export async function benchLoaders(
   options: LoaderOptions,
   progress: Progress,
 ): Promise<LoaderRow[]> {
-  const initrd = options.initrd === undefined ? undefined : await readFileBytes(options.initrd, '--initrd');
+  const initrd = options.initrd === undefined ? undefined : (await readInitrd(options.initrd, false)).bytes;
   const symbols =
     options.symbols === undefined
       ? undefined

@@ -30,6 +30,7 @@ export type BootOptions = {
   via: string;
   memory?: string;
   initrd?: string;
+  init?: string;
   cmdline?: string;
   append?: string;
   unpack?: 'host' | 'guest';
@@ -85,6 +86,9 @@ export function bootSettings(options: BootOptions): BootSettings {
     text === undefined ? undefined : parse(text, option);
   if (cmdline !== undefined && append !== undefined) {
     throw conflict('two command lines were given', '--cmdline, --append', 'they are two names of one option');
+  }
+  if (options.initrd !== undefined && options.init !== undefined) {
+    throw conflict('two initial RAM disks were given', '--initrd, --init', '--init makes one of its own');
   }
   if (replayInput !== undefined && (interactive || send.length > 0)) {
     const other = interactive ? '--interactive' : '--send';

@@ -9,6 +9,7 @@ import { type Command, Option } from 'commander';
 import { hex, MiB } from '../base/numbers.ts';
 import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot } from '../boot/index.ts';
 import type { KernelImage } from '../image/kernel-image.ts';
+import { initrdSays } from '../initrd/recognise.ts';
 import { type CrashReport, crashReport, formatCrash } from '../machine/crash-report.ts';
 import type { ExitReason } from '../machine/exit-reason.ts';
 import { formatRecording, parseRecording, type RecordedInput } from '../machine/input.ts';
@@ -21,6 +22,7 @@ import { bootHelp, VIA_CHOICES, VIA_KNOWN } from './boot-help.ts';
 import { type BootOptions, type BootSettings, bootSettings } from './boot-settings.ts';
 import { kernelToTrace, listenToLines, traceLines, writeTraces } from './boot-trace.ts';
 import { writeFileWhole } from './files.ts';
+import { initrdOfProgram, readInitrd, wantsInitramfs } from './initrd-file.ts';
 import { openKeyboard } from './interactive.ts';
 import { openKernel, readFileBytes, unpackKernel } from './kernel-file.ts';
 import { createLogger, LOG_LEVELS, type Logger } from './logging.ts';
@@ -43,7 +45,8 @@ export function addBoot(program: Command): void {
     .optionsGroup('What is booted:')
     .addOption(new Option('--via <path>', `entry path: ${VIA_CHOICES.join(', ')}`).default('auto'))
     .option('--memory <size>', 'RAM of the machine, as 64M or 2G', '256M')
-    .option('--initrd <file>', 'initial RAM disk, or first module')
+    .option('--initrd <path>', 'initial RAM disk or first module; a folder is packed')
+    .option('--init <file>', 'a static program, packed as /init of an initial RAM disk')
     .option('--cmdline <string>', 'kernel command line')
     .option('--append <string>', 'the same, as QEMU calls it')
     .addOption(
@@ -102,6 +105,8 @@ class BootCommand {
   readonly #milliseconds: Record<string, number> = {};
   /** What a traced run was. */
   #trace: { kernel: TracedKernel; record: RunRecord; lines: ConsoleLine[] } | undefined;
+  /** What was done to make the initrd. */
+  #initrdNotes: string[] = [];
   /** Ends of console lines, so that our own lines do not start in the middle of one. */
   #column = 0;
 
@@ -219,7 +224,7 @@ class BootCommand {
   }
 
   async #makePlan(): Promise<BootPlan> {
-    const { via, initrd, unpack } = this.#options;
+    const { via, unpack } = this.#options;
     const { memorySize, cmdline, load, mfn } = this.#settings;
     if (!VIA_KNOWN.includes(via)) {
       throw new UsageError({
@@ -232,7 +237,7 @@ class BootCommand {
     const spec: BootSpec = { via: via as BootSpec['via'], memory: memorySize, cmdline, load, unpack, mfn };
     const image = await this.#timed('read', () => openKernel(this.#kernel, spec.via));
     for (const warning of image.warnings) this.#log.warn({ kernel: image.name }, warning);
-    if (initrd !== undefined) spec.initrd = await readFileBytes(initrd, '--initrd');
+    spec.initrd = await this.#initrd(image, spec.via);
     if (image.format === 'bzimage' && needsUnpackedKernel(image, spec)) {
       this.#announceUnpacking(image);
       spec.unpackedKernel = await this.#timed('unpack', () => unpackKernel(image));
@@ -242,6 +247,19 @@ class BootCommand {
     for (const note of plan.notes) this.#log.info({ via: plan.via }, note);
     this.#log.info({ via: plan.via, format: image.format, entry: hex(plan.state.rip) }, 'planned');
     return plan;
+  }
+
+  async #initrd(image: KernelImage, via: BootSpec['via']): Promise<Uint8Array | undefined> {
+    const { initrd, init } = this.#options;
+    if (initrd === undefined && init === undefined) return undefined;
+    const { bytes, notes, warnings } = await this.#timed('initrd', () =>
+      initrd === undefined ? initrdOfProgram(init as string) : readInitrd(initrd, wantsInitramfs(image, via)),
+    );
+    for (const note of notes) this.#log.info({ initrd }, note);
+    if (!this.#settings.cmdline?.includes('rdinit='))
+      for (const warning of warnings) this.#log.warn({ initrd }, warning);
+    this.#initrdNotes = notes;
+    return bytes;
   }
 
   #announceUnpacking(image: KernelImage): void {
@@ -340,7 +358,14 @@ class BootCommand {
     }
     if (quiet || this.#console.closed) return;
     const traced = this.#trace ? traceLines(this.#trace.record, traces, waypoints) : [];
-    this.#say(closingLines(plan, machine, exit, this.#milliseconds.run, traced));
+    this.#say(closingLines(plan, machine, exit, this.#milliseconds.run, [...this.#initrdLines(plan), ...traced]));
+  }
+
+  #initrdLines({ writes }: BootPlan): string[] {
+    const initrd = writes.find(({ what }) => what === 'initrd');
+    if (!initrd) return [];
+    const says = initrdSays(initrd.bytes) ?? 'of no kind that Linux knows';
+    return [`initrd: ${[says, `${count(initrd.length)} bytes`, ...this.#initrdNotes].join(', ')}`];
   }
 
   /** Our own words begin on a line of their own, also where both streams go to one terminal. */

@@ -16,6 +16,7 @@ import { type CompareRunOptions, runPaths } from './compare-run.ts';
 import { comparisonText } from './compare-text.ts';
 import { version } from './exit-codes.ts';
 import { checkWritable, writeFileWhole } from './files.ts';
+import { readInitrd } from './initrd-file.ts';
 import { readFileBytes } from './kernel-file.ts';
 import { collect, parseCount, parsePlace, parseSeconds, UsageError } from './options.ts';
 import { FdOutput } from './output.ts';
@@ -57,7 +58,7 @@ export function addCompare(program: Command): void {
     .optionsGroup('What is booted:')
     .option('--via <paths>', 'entry paths, with commas between (default: all that the kernel supports)')
     .option('--memory <size>', 'RAM of the machine, as 64M or 2G', '256M')
-    .option('--initrd <file>', 'initial RAM disk')
+    .option('--initrd <path>', 'initial RAM disk; a folder is packed')
     .option('--cmdline <string>', 'kernel command line')
     .option('--append <string>', 'the same, as QEMU calls it')
     .option(
@@ -180,7 +181,7 @@ async function runOptions(options: Options): Promise<CompareRunOptions> {
       .filter((name) => name !== ''),
     memory: parseSize(memory, '--memory'),
     cmdline: cmdline ?? append,
-    initrd: initrd === undefined ? undefined : await readFileBytes(initrd, '--initrd'),
+    initrd: initrd === undefined ? undefined : (await readInitrd(initrd, true)).bytes,
     symbols,
     waypoints: [...(waypoint ?? []), ...(options.meeting === undefined ? [] : [options.meeting])],
     until: options.until === undefined ? undefined : place(options.until, '--until'),

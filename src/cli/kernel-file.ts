@@ -2,7 +2,7 @@
  *
  * Names come first; a file that is called like one is given with its folder (./tiny). Whatever is wrong with a file is an
  * ImageError that says what, where, why and how to go on.
- * Next: cli/host.ts. */
+ * Next: cli/initrd-file.ts. */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';

@@ -16,7 +16,8 @@ import {
   UNBUILT_PATHS,
 } from '../boot/index.ts';
 import type { ElfImage, KernelImage } from '../image/kernel-image.ts';
-import { parseFile, readFileBytes, resolveKernel, unpackKernel } from './kernel-file.ts';
+import { readInitrd, wantsInitramfs } from './initrd-file.ts';
+import { parseFile, resolveKernel, unpackKernel } from './kernel-file.ts';
 import { parseFrameOrder, UsageError } from './options.ts';
 import { FdOutput } from './output.ts';
 import { planDiffText } from './plan-diff.ts';
@@ -49,7 +50,7 @@ export function addPlan(program: Command): void {
     .argument('[kernel]', 'a kernel file, or the name of a built-in guest', 'tiny')
     .addOption(new Option('--via <path>', `entry path: ${CHOICES.join(', ')} (default: auto)`))
     .option('--memory <size>', 'RAM of the machine, as 64M or 2G', '256M')
-    .option('--initrd <file>', 'initial RAM disk, or first module')
+    .option('--initrd <path>', 'initial RAM disk or first module; a folder is packed')
     .option('--cmdline <string>', 'kernel command line')
     .option('--append <string>', 'the same, as QEMU calls it')
     .addOption(
@@ -83,6 +84,9 @@ export async function planOutput(
     // In a comparison --unpack and --mfn are for the path that knows them.
     const unpack = paths.length > 1 && via !== 'linux64' ? undefined : spec.unpack;
     const mfn = paths.length > 1 && via !== 'xen-pv' ? undefined : spec.mfn;
+    if (options.initrd !== undefined) {
+      spec.initrd ??= (await readInitrd(options.initrd, wantsInitramfs(image, via as BootSpec['via']))).bytes;
+    }
     const one: BootSpec = { ...spec, via: via as BootSpec['via'], unpack, mfn };
     if (image.format === 'bzimage' && needsUnpackedKernel(image, one)) one.unpackedKernel = await files.unpack(image);
     plans.push({ plan: planBoot(image, one), path });
@@ -127,7 +131,7 @@ function chosenPaths({ via, diff }: PlanOptions): string[] {
   return paths;
 }
 
-async function specOf({ cmdline, append, unpack, load, initrd, memory, mfn }: PlanOptions): Promise<BootSpec> {
+async function specOf({ cmdline, append, unpack, load, memory, mfn }: PlanOptions): Promise<BootSpec> {
   if (cmdline !== undefined && append !== undefined) {
     throw usage(
       '--cmdline, --append',
@@ -142,7 +146,6 @@ async function specOf({ cmdline, append, unpack, load, initrd, memory, mfn }: Pl
     unpack,
     load: load === undefined ? undefined : parseSize(load, '--load'),
     mfn: mfn === undefined ? undefined : parseFrameOrder(mfn),
-    initrd: initrd === undefined ? undefined : await readFileBytes(initrd, '--initrd'),
   };
 }
 

@@ -2,7 +2,7 @@
  *
  * Judged by headers and notes alone, as Xen's domain builder judges them first.
  * Follows: Xen xen/common/libelf/libelf-dominfo.c and tools/libs/guest/xg_dom_core.c.
- * May not: say how to boot; boot/ does when the paths are built.   Next: symbols/symbol-list.ts. */
+ * May not: say how to boot; boot/ does when the paths are built.   Next: initrd/newc.ts. */
 import { EM_386 } from '../layout/elf.ts';
 import { XEN_ELFNOTE } from '../layout/xen-notes.ts';
 import { type ElfImage, isElf, type KernelImage, xenNote } from './kernel-image.ts';

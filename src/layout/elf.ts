@@ -15,6 +15,7 @@ export const ET_DYN = 3;
 export const EM_386 = 3;
 export const EM_X86_64 = 62;
 export const PT_LOAD = 1;
+export const PT_INTERP = 3;
 export const PT_NOTE = 4;
 export const SHT_SYMTAB = 2;
 export const SHT_NOTE = 7;

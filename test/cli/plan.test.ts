@@ -7,6 +7,7 @@ import { BootError, VmError } from '../../src/base/errors.ts';
 import { imagePath } from '../../src/cli/guests.ts';
 import { UsageError } from '../../src/cli/options.ts';
 import { type PlanDocument, type PlanOptions, planOutput } from '../../src/cli/plan.ts';
+import { packInitrd } from '../../src/initrd/newc.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'zeropage-plan-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -15,7 +16,11 @@ const file = (name: string, bytes: Uint8Array): string => {
   writeFileSync(path, bytes);
   return path;
 };
-const initrd = file('initrd.img', new Uint8Array(5000).fill(7));
+const archive = packInitrd([{ kind: 'file', path: 'init', mode: 0o755, data: '#!/bin/sh\n' }]);
+const initrd = file(
+  'initrd.img',
+  Uint8Array.from({ length: 5000 }, (_, at) => archive[at] ?? 0),
+);
 const code = file('code.bin', Uint8Array.of(0x90, 0xf4));
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 const json = async (kernel: string, options: PlanOptions): Promise<PlanDocument> =>
@@ -29,7 +34,7 @@ describe('plan', () => {
       /^ {2}command line {2}"console=ttyS0"$/m,
       /^ {2}\[0x100000, 0x4000000\) +63 MiB +RAM$/m,
       /^ {2}0x10000 +0x1000 +boot_params +made here +zero page/m,
-      /^ {2}0x3ffe000 +0x1388 +initrd +--initrd +initial RAM disk$/m,
+      /^ {2}0x3ffe000 +0x1388 +initrd +--initrd +initial RAM disk: cpio \(newc\), 1 entry$/m,
       /^ {2}0x1e8 +e820_entries +0x2$/m,
       /^ {2}0x210 +hdr\.type_of_loader +0xff /m,
       /^ {2}0x228 +hdr\.cmd_line_ptr +0x20000 /m,
