@@ -2,7 +2,7 @@
  *
  * state.ts tells the representation. The kinds are additions and subtractions of the four widths: the result and the
  * first operand are kept, the second follows from them. Everything else computes its flags at once (kind 0).
- * Follows: SDM Vol. 1, section 3.4.3.1.   Next: x86/isa/algebra.ts. */
+ * Follows: SDM Vol. 1, section 3.4.3.1.   Next: x86/float/formats.ts. */
 import { STATE } from './state.ts';
 
 export const CF = 0x001;
