@@ -13,21 +13,27 @@ import { isElf } from '../image/kernel-image.ts';
 import { parseKernel } from '../image/parse.ts';
 import { unpackKernel } from '../image/unpack-kernel.ts';
 import { findKallsyms } from '../symbols/kallsyms.ts';
+import { movableSymbols } from '../symbols/kernel-place.ts';
 import type { SymbolSource } from '../symbols/symbol-list.ts';
 import { type KernelSymbol, readSymtab, Symtab } from '../symbols/symtab.ts';
 import { nodeUnpackers } from './host.ts';
 
-/** The symbols of the kernel that a plan boots; undefined when it has none. A bzImage is unpacked for it if need be. */
-export function kernelSymbols({ image, unpackedKernel }: BootPlan): SymbolSource | undefined {
+/** The symbols of the kernel that a plan boots; undefined when it has none. A bzImage is unpacked for it if need be, unless
+ * somebody has done so already. */
+export function kernelSymbols(
+  { image, unpackedKernel }: Pick<BootPlan, 'image' | 'unpackedKernel'>,
+  known?: ElfImage,
+): SymbolSource | undefined {
   const loaded = unpackedKernel ?? (isElf(image) ? image : undefined);
   if (loaded) {
     const { table } = elfSymbols(loaded);
     return table && withPhysical(table, loaded.segments);
   }
-  // The guest unpacks itself, so at the kernel's physical place lies something else at first: only virtual addresses
-  // are sure to be the kernel's.
-  const unpacked = image.format === 'bzimage' ? tryUnpack(image) : undefined;
-  return unpacked && elfSymbols(unpacked).table;
+  // The guest unpacks itself, to a place of its own choice.
+  if (image.format !== 'bzimage') return undefined;
+  const unpacked = known ?? tryUnpack(image);
+  const table = unpacked && elfSymbols(unpacked).table;
+  return table && movableSymbols(table, unpacked, image.setupHeader.kernel_alignment);
 }
 
 /** A guest that unpacks itself may know better than we what its payload is. */

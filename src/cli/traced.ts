@@ -7,6 +7,8 @@ import { createHash } from 'node:crypto';
 import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot } from '../boot/index.ts';
 import { type ElfImage, isElf } from '../image/kernel-image.ts';
 import type { TracedKernel } from '../machine/traced-run.ts';
+import { movableSymbols } from '../symbols/kernel-place.ts';
+import type { SymbolSource } from '../symbols/symbol-list.ts';
 import { readSymtab } from '../symbols/symtab.ts';
 import { openKernel, readFileBytes, unpackKernel } from './kernel-file.ts';
 import { kernelSymbols, symbolsFromFile } from './symbols.ts';
@@ -26,6 +28,12 @@ export async function planTraced(
   return { plan, kernel: await tracedKernel(plan, elf, symbolsFile) };
 }
 
+const unpacksItself = ({ image, unpackedKernel }: BootPlan): boolean => image.format === 'bzimage' && !unpackedKernel;
+
+function ownPlace(symbols: SymbolSource, elf: ElfImage, { image }: BootPlan): SymbolSource {
+  return image.format === 'bzimage' ? movableSymbols(symbols, elf, image.setupHeader.kernel_alignment) : symbols;
+}
+
 /** `elf` is the kernel unpacked, whoever unpacks it in the run. */
 export async function tracedKernel(
   plan: BootPlan,
@@ -34,9 +42,9 @@ export async function tracedKernel(
 ): Promise<TracedKernel> {
   if (symbolsFile !== undefined) {
     const symbols = symbolsFromFile(symbolsFile, await readFileBytes(symbolsFile, '--symbols'));
-    return { source: 'file', symbols, elf };
+    return { source: 'file', symbols: elf && unpacksItself(plan) ? ownPlace(symbols, elf, plan) : symbols, elf };
   }
-  const symbols = elf && kernelSymbols({ ...plan, unpackedKernel: elf });
+  const symbols = elf && kernelSymbols(plan, elf);
   if (!symbols) return { source: 'none', elf };
   return { source: readSymtab(elf).length > 0 ? 'symtab' : 'kallsyms', symbols, elf };
 }

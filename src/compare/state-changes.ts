@@ -7,7 +7,7 @@
  * Next: compare/changes.ts. */
 import type { ObjectRecord, RunRecord } from '../trace/run-record.ts';
 import { sourceName } from './names.ts';
-import { looksLikeAddress, stateTable } from './state.ts';
+import { looksLikeAddress, movedBy, stateTable } from './state.ts';
 
 /** Field → what of its value is comparable. `known` are the functions of the kernel. */
 export function comparableState(
@@ -19,7 +19,7 @@ export function comparableState(
   const out = new Map<string, string>();
   if (!waypoint) return out;
   const { objects } = waypoint.state;
-  for (const [field, value] of stateTable({ ...waypoint.state, objects: objects.filter(isTyped) })) {
+  for (const [field, value] of stateTable({ ...waypoint.state, objects: objects.filter(isTyped) }, movedBy(record))) {
     if (BUILD_FIELDS.test(field)) continue;
     const text = comparableValue(field, value);
     if (text !== undefined) out.set(field, text);

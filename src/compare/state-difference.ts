@@ -7,12 +7,12 @@
 import { ALLOWED_FIELDS, kindOf } from './allowed.ts';
 import { type Finding, list } from './findings.ts';
 import type { PathView } from './path-view.ts';
-import { type StateTable, stateTable } from './state.ts';
+import { movedBy, type StateTable, stateTable } from './state.ts';
 
 export function stateDifferences(all: readonly PathView[], meeting: string | undefined): Finding[] {
   const views = all.filter((view) => view.meeting !== undefined);
   if (meeting === undefined || views.length < 2) return [];
-  const tables = new Map(views.map((view) => [view, stateTable(view.meeting?.state as never)]));
+  const tables = new Map(views.map((view) => [view, stateTable(view.meeting?.state as never, movedBy(view.record))]));
   const fields = new Set<string>();
   for (const table of tables.values()) for (const field of table.keys()) fields.add(field);
   const differing = new Map<string, { views: PathView[]; values: Map<string, string> }>();

@@ -2,14 +2,16 @@
  *
  * A pointer to a symbol becomes its name, since addresses move from build to build. Scratch registers are not state: each
  * path arrives with what its last instructions left in them. What is zero in raw memory says something, an address does
- * not, so compare/changes.ts asks `looksLikeAddress`.
+ * not, so compare/changes.ts asks `looksLikeAddress`. Of a kernel that runs above its linked place (KASLR) addresses in the
+ * image are taken back to where they are linked: the distance is chosen, not a difference.
  * Next: compare/invariants.ts. */
-import type { StateRecord } from '../trace/run-record.ts';
+import type { RunRecord, StateRecord } from '../trace/run-record.ts';
 import { sourceName } from './names.ts';
 
 export type StateTable = Map<string, string>;
 
-export function stateTable(state: StateRecord): StateTable {
+/** `moved` is how far above its linked place the kernel runs. */
+export function stateTable(state: StateRecord, moved = 0n): StateTable {
   const table: StateTable = new Map();
   table.set('cpl', String(state.cpl));
   table.set('mode', state.mode);
@@ -31,7 +33,21 @@ export function stateTable(state: StateRecord): StateTable {
       table.set(field, symbol === undefined ? value : symbolValue(symbol));
     }
   }
+  if (moved !== 0n) for (const [field, value] of table) table.set(field, asLinked(value, moved));
   return table;
+}
+
+/** How far above its linked place a run's kernel was. */
+export const movedBy = ({ kernel }: RunRecord): bigint => BigInt(kernel.moved?.virtual ?? 0);
+
+const IMAGE_START = 0xffff_ffff_8000_0000n;
+const IMAGE_END = 0xffff_ffff_c000_0000n;
+
+function asLinked(value: string, moved: bigint): string {
+  return value.replace(/0x[0-9a-f]{16}\b/g, (text) => {
+    const address = BigInt(text);
+    return address >= IMAGE_START + moved && address < IMAGE_END ? `0x${(address - moved).toString(16)}` : text;
+  });
 }
 
 /** An offset into a symbol moves when what lies before it grows; which symbol it is stays. */

@@ -21,6 +21,8 @@ export type CapturedObject = {
   name: string;
   address: bigint;
   size: number;
+  /** The address is an offset into a CPU's own area (symbols/per-cpu.ts). */
+  perCpu?: boolean;
   /** Its C type, when the kernel's own types tell it. */
   typed?: { btf: Btf; variable: KernelVariable };
 };
@@ -126,12 +128,13 @@ function paging(machine: Machine, { cr0, cr3, cr4, efer }: VcpuState): StateReco
  * variable says so. */
 function captureObject(
   machine: Machine,
-  { name, address, size, typed }: CapturedObject,
+  { name, address: linked, size, perCpu, typed }: CapturedObject,
   width: 4 | 8,
 ): ObjectRecord | undefined {
-  if (typed?.variable.perCpu) {
+  let address = linked;
+  if (perCpu || typed?.variable.perCpu) {
     const { base } = machine.vcpu.state().segments.gs;
-    return captureTyped(machine, perCpuAddress(address, base), typed);
+    address = perCpuAddress(address, base);
   }
   const bytes = machine.peek(address, size);
   if (bytes === undefined) return undefined;

@@ -15,6 +15,7 @@ import { walkTrace } from '../engine/walk-trace.ts';
 import type { GuestRam } from '../memory/guest-ram.ts';
 import { PseudoPhysicalMemory } from '../memory/pseudo-physical-memory.ts';
 import type { Personality, RegisteredTrap, ToldEvent } from '../personality/personality.ts';
+import type { KernelPlace, MemoryView, MovableKernel } from '../symbols/kernel-place.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
@@ -36,6 +37,8 @@ export interface SymbolTable {
   /** The symbol that covers an address, and how far behind its start the address lies. */
   lookup(address: bigint): { name: string; offset: bigint } | undefined;
   address(name: string): bigint | undefined;
+  /** Present when the kernel chooses its place while it unpacks itself: where to look for it. */
+  movable?: Pick<MovableKernel, 'entries' | 'atEntry' | 'now' | 'symbolsAt'>;
 }
 
 export type MachineOptions = {
@@ -72,6 +75,9 @@ export type RunOptions = {
   stopAt?: readonly (string | bigint)[];
   /** Asked at each place of `stopAt` instead of stopping there: where to look out from now on, or undefined to stop. */
   onPlace?: (at: bigint) => readonly bigint[] | undefined;
+  /** A kernel that unpacks itself is about to run its first instruction, and where it is linked for is known: where to
+   * look out from now on, instead of `stopAt`. */
+  onKernel?: (place: KernelPlace) => readonly bigint[];
   /** How many instructions this call may run. */
   maxInstructions?: number;
   /** Host seconds. */
@@ -111,6 +117,9 @@ export class Machine {
   readonly board: Board;
   readonly vcpu: { state(): VcpuState; setState(state: Partial<VcpuState>): void };
   #symbolSource: MachineOptions['symbols'];
+  /** Where a kernel that unpacked itself runs, and its names there; and when it was last looked for in vain. */
+  #placed: { place: KernelPlace; symbols: SymbolTable } | undefined;
+  #lookedAt = -1;
   readonly #cpu: Cpu;
   readonly #verdict: Verdict;
   readonly #loop: RunLoop;
@@ -335,8 +344,36 @@ export class Machine {
   }
 
   get symbols(): SymbolTable | undefined {
+    const source = this.#linkedSymbols();
+    if (source?.movable && !this.#placed && this.#lookedAt !== this.instructions) {
+      this.#lookedAt = this.instructions;
+      this.#place(source, source.movable.now(this.#view()));
+    }
+    return this.#placed?.symbols ?? source;
+  }
+
+  #linkedSymbols(): SymbolTable | undefined {
     if (typeof this.#symbolSource === 'function') this.#symbolSource = this.#symbolSource();
     return this.#symbolSource;
+  }
+
+  /** Where a kernel that unpacked itself runs; undefined as long as nobody knows, and for one that others have placed. */
+  get kernelPlace(): KernelPlace | undefined {
+    return this.#placed?.place;
+  }
+
+  #place({ movable }: SymbolTable, place: KernelPlace | undefined): boolean {
+    if (movable && place) this.#placed = { place, symbols: movable.symbolsAt(place) };
+    return place !== undefined;
+  }
+
+  #view(): MemoryView {
+    return {
+      physical: (at, length) => this.physical(at, length),
+      peek: (address, length) => this.peek(address, length),
+      ramSize: this.memory.size,
+      rip: this.#cpu.state.rip,
+    };
   }
 
   /** `start_kernel+0x12`. */
@@ -346,13 +383,15 @@ export class Machine {
     return found.offset === 0n ? found.name : `${found.name}+${hex(found.offset)}`;
   }
 
-  #begin({ until, stopAt = [], onPlace, maxInstructions, timeoutSeconds }: RunOptions): Run {
+  #begin({ until, stopAt = [], onPlace, onKernel, maxInstructions, timeoutSeconds }: RunOptions): Run {
     checkLimit('maxInstructions', maxInstructions);
     checkLimit('timeoutSeconds', timeoutSeconds);
     const start = this.#cpu.instructions;
     const wanted = until === undefined ? [] : typeof until === 'object' ? until : [until];
-    const awaited = wanted.map((place) => this.#place(place));
-    const places = [...awaited, ...stopAt.map((place) => this.#place(place))];
+    const awaited = wanted.map((place) => this.#placeOf(place));
+    const places = [...awaited, ...stopAt.map((place) => this.#placeOf(place))];
+    const byName = onKernel !== undefined || [...wanted, ...stopAt].some((place) => typeof place === 'string');
+    const entries = byName && !this.#placed ? (this.symbols?.movable?.entries(this.memory.size) ?? []) : [];
     const run: Run = {
       limit: start + (maxInstructions ?? Number.POSITIVE_INFINITY),
       maxInstructions: maxInstructions ?? Number.POSITIVE_INFINITY,
@@ -360,10 +399,12 @@ export class Machine {
       timeoutSeconds: timeoutSeconds ?? Number.POSITIVE_INFINITY,
       places,
       awaited,
+      entries: new Map(entries.map((address) => [address, 0])),
       onPlace,
+      onKernel,
       result: this.#ended,
     };
-    if (run.result !== undefined || places.length === 0) {
+    if (run.result !== undefined || (places.length === 0 && entries.length === 0)) {
       this.#cpu.setBreakpoints([]);
       return run;
     }
@@ -377,7 +418,7 @@ export class Machine {
       }
       this.#cpu.setBreakpoints([]); // go on from where the last call stopped
       run.passing = true;
-    } else this.#cpu.setBreakpoints(places.map(({ address }) => address));
+    } else this.#cpu.setBreakpoints(lookout(run));
     return run;
   }
 
@@ -389,7 +430,13 @@ export class Machine {
     const stop = this.#loop.slice(limit, () => performance.now() >= until);
     if (run.passing && stop.kind === 'limit' && this.#cpu.instructions < run.limit) {
       run.passing = false;
-      this.#cpu.setBreakpoints(run.places.map(({ address }) => address));
+      this.#cpu.setBreakpoints(lookout(run));
+      return { kind: 'slice' };
+    }
+    if (stop.kind === 'until' && run.entries.has(stop.at)) this.#mayBeKernel(run, stop.at);
+    if (stop.kind === 'until' && !run.places.some(({ address }) => address === stop.at)) {
+      this.#cpu.setBreakpoints([]);
+      run.passing = true;
       return { kind: 'slice' };
     }
     if (stop.kind === 'until' && this.#passOn(run, stop.at)) {
@@ -404,12 +451,33 @@ export class Machine {
     return stop;
   }
 
+  /** Control has come to where a kernel that unpacked itself may begin. */
+  #mayBeKernel(run: Run, at: bigint): void {
+    const source = this.#linkedSymbols();
+    const visits = (run.entries.get(at) ?? 0) + 1;
+    if (!source?.movable || !this.#place(source, source.movable.atEntry(this.#view()))) {
+      // Something else, and a loop may come by here.
+      if (visits < MOST_VISITS) run.entries.set(at, visits);
+      else run.entries.delete(at);
+      return;
+    }
+    run.entries.clear();
+    const again = ({ name, address }: { name: string; address: bigint }) => {
+      const moved = this.symbols?.address(name);
+      return { name, address: moved ?? address };
+    };
+    run.awaited = run.awaited.map(again);
+    const next = this.#placed && run.onKernel?.(this.#placed.place);
+    const others = next ? next.map((place) => this.#placeOf(place)) : run.places.slice(run.awaited.length).map(again);
+    run.places = [...run.awaited, ...others];
+  }
+
   /** True when whoever looks at places in passing wants the run to go on. */
   #passOn(run: Run, at: bigint): boolean {
     if (run.awaited.some(({ address }) => address === at)) return false;
     const wanted = run.onPlace?.(at);
     if (wanted === undefined) return false;
-    run.places = [...run.awaited, ...wanted.map((place) => this.#place(place))];
+    run.places = [...run.awaited, ...wanted.map((place) => this.#placeOf(place))];
     return true;
   }
 
@@ -451,7 +519,7 @@ export class Machine {
     this.#loop.pending ??= signal;
   }
 
-  #place(until: string | bigint): { address: bigint; name: string } {
+  #placeOf(until: string | bigint): { address: bigint; name: string } {
     if (typeof until === 'bigint') {
       return { address: until, name: hex(until) };
     }
@@ -499,11 +567,18 @@ type Run = {
   places: readonly { address: bigint; name: string }[];
   /** Those of them that the run is meant to come to. */
   awaited: readonly { address: bigint; name: string }[];
+  /** Where a kernel that unpacks itself may begin, and how often something else was met there. */
+  entries: Map<bigint, number>;
   onPlace: RunOptions['onPlace'];
+  onKernel: RunOptions['onKernel'];
   /** One instruction is run without the breakpoint it stands on. */
   passing?: boolean;
   result: ExitReason | undefined;
 };
+
+const MOST_VISITS = 16;
+
+const lookout = ({ places, entries }: Run): bigint[] => [...places.map(({ address }) => address), ...entries.keys()];
 
 const placeAt = ({ places }: Run, at: bigint): string => places.find(({ address }) => address === at)?.name ?? hex(at);
 

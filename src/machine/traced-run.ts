@@ -10,6 +10,7 @@ import type { BootPlan } from '../boot/plan.ts';
 import { type ElfImage, isElf } from '../image/kernel-image.ts';
 import { type Btf, readBtf } from '../symbols/btf.ts';
 import { type FunctionStarts, functionStarts } from '../symbols/functions.ts';
+import { isMovedCode, type KernelPlace } from '../symbols/kernel-place.ts';
 import type { SymbolSource } from '../symbols/symbol-list.ts';
 import { readSymtab } from '../symbols/symtab.ts';
 import { kernelVariable } from '../symbols/variables.ts';
@@ -20,7 +21,7 @@ import { VECTOR_NAMES } from '../x86/constants.ts';
 import { MSRS } from '../x86/msr.ts';
 import { type CapturedObject, captureState } from './capture.ts';
 import type { ExitReason } from './exit-reason.ts';
-import { type AsyncRunOptions, Machine, type MachineOptions } from './machine.ts';
+import { type AsyncRunOptions, Machine, type MachineOptions, type SymbolTable } from './machine.ts';
 
 /** Names of a kernel, and the ELF file that they belong to. */
 export type TracedKernel = {
@@ -72,7 +73,8 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   const { kernel, waypoints = [], until, objects = [], events = true, sha256, ...rest } = options;
   const { symbols } = kernel;
   const starts = symbols && functionStarts(symbols);
-  const map = starts && new FunctionMap(withCode(starts, kernel.elf), physicalRanges(plan, kernel.elf));
+  const ranges = physicalRanges(plan, kernel.elf);
+  const map = starts && new FunctionMap(withCode(starts, kernel.elf), ranges, movableOf(symbols) !== undefined);
   const recorder = new TraceRecorder({ functions: map, events });
   const machine = await Machine.create(plan, { ...rest, symbols, tracer: recorder });
 
@@ -83,7 +85,8 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   }
   for (const place of waypoints) wanted.set(nameOf(place), addressOf(machine, place, '--waypoint'));
   if (until !== undefined) wanted.set(nameOf(until), addressOf(machine, until, '--until'));
-  const captured = chooseObjects(kernel, objects, plan);
+  const chosen = chooseObjects(kernel, objects, plan);
+  let captured: readonly CapturedObject[] = chosen;
   const reached: Waypoint[] = [];
   const counts: Int32Array[] = [];
   const capture = (name: string): void => {
@@ -91,11 +94,13 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     counts.push(recorder.readCounts());
   };
 
-  const physical = physicalPlaces(wanted, physicalRanges(plan, kernel.elf), kernel.elf);
+  let physical = physicalPlaces(wanted, ranges, kernel.elf);
+  let isSame = isSameCode;
 
   const pass = (here: bigint): void => {
     const early = physical.get(here);
-    const there = early && isCodeAt(machine, here, early.code) ? early.address : here;
+    const found = early && machine.peek(here, early.code.length);
+    const there = early && found && isSame(found, early.code) ? early.address : here;
     const names = [...wanted].filter(([, address]) => address === here || address === there).map(([name]) => name);
     for (const name of names) {
       capture(name);
@@ -107,6 +112,22 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     return [...places, ...[...physical].filter(([, { address }]) => places.has(address)).map(([at]) => at)];
   };
 
+  /** A kernel that unpacked itself is about to run: now it is known where it does. */
+  let enteredAt: number | undefined;
+  const onKernel = ({ virtual, physical: distance }: KernelPlace): readonly bigint[] => {
+    enteredAt = machine.instructions;
+    const now = ranges.map(({ paddr, ...range }) => ({ ...range, paddr: paddr + distance }));
+    const isMoved = (found: Uint8Array, linked: Uint8Array) => isMovedCode(found, linked, virtual);
+    map?.place(virtual, now, isMoved);
+    for (const [name, address] of wanted) wanted.set(name, machine.symbols?.address(name) ?? address);
+    captured = chosen.map((object) => (object.perCpu ? object : { ...object, address: object.address + virtual }));
+    const running = now.map(({ vaddr, ...range }) => ({ ...range, vaddr: vaddr + virtual }));
+    physical = physicalPlaces(wanted, running, kernel.elf, virtual);
+    isSame = isMoved;
+    pass(machine.vcpu.state().rip); // the entry itself may be a waypoint
+    return ahead();
+  };
+
   options.onMachine?.(machine);
   capture('entry');
   const last = until === undefined ? undefined : nameOf(until);
@@ -114,6 +135,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   const exit = await machine.run({
     ...{ signal, onSlice, interactive, maxInstructions, timeoutSeconds, until },
     stopAt: ahead(),
+    ...(movableOf(symbols) && { onKernel }),
     onPlace: (at) => {
       pass(at);
       return last !== undefined && !wanted.has(last) ? undefined : ahead();
@@ -126,7 +148,8 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   const { image } = plan;
   // Where a guest unpacks itself, its unpacker runs first: at addresses that are the kernel's later, without a name.
   const unpacksItself = image.format === 'bzimage' && image.payload && !plan.unpackedKernel;
-  const ownFrom = unpacksItself ? (recorder.entries[0]?.at ?? Number.POSITIVE_INFINITY) : 0;
+  const ownFrom = unpacksItself ? (enteredAt ?? recorder.entries[0]?.at ?? Number.POSITIVE_INFINITY) : 0;
+  const place = enteredAt === undefined ? undefined : machine.kernelPlace;
   const record: RunRecord = {
     schema: RECORD_SCHEMA,
     via: plan.via,
@@ -135,6 +158,9 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
       version: image.format === 'bzimage' ? image.kernelVersion : undefined,
       sha256: sha256(image.bytes),
       symbols: kernel.source,
+      ...(place && {
+        moved: { virtual: hex(place.virtual), physical: signedHex(place.physical), at: enteredAt ?? 0 },
+      }),
     },
     input: {
       cmdline: plan.cmdline,
@@ -162,21 +188,23 @@ function physicalPlaces(
   wanted: ReadonlyMap<string, bigint>,
   ranges: readonly PhysicalRange[],
   elf: ElfImage | undefined,
+  moved = 0n,
 ): Map<bigint, EarlyPlace> {
   const places = new Map<bigint, EarlyPlace>();
   for (const address of wanted.values()) {
     const range = ranges.find(({ vaddr, size }) => address >= vaddr && address < vaddr + size);
-    const code = elf && codeOf(elf, address);
+    const code = elf && codeOf(elf, address - moved);
     if (range && code && range.vaddr !== range.paddr)
       places.set(address - range.vaddr + range.paddr, { address, code });
   }
   return places;
 }
 
-function isCodeAt(machine: Machine, address: bigint, code: Uint8Array): boolean {
-  const found = machine.peek(address, code.length);
-  return found?.every((byte, i) => byte === code[i]) === true;
-}
+const isSameCode = (found: Uint8Array, code: Uint8Array): boolean => found.every((byte, i) => byte === code[i]);
+
+const movableOf = (symbols: (SymbolSource & SymbolTable) | undefined) => symbols?.movable;
+
+const signedHex = (value: bigint): string => (value < 0n ? `-${hex(-value)}` : hex(value));
 
 function codeOf(elf: ElfImage, address: bigint): Uint8Array | undefined {
   const segment = elf.segments.find(
@@ -227,10 +255,12 @@ function chooseObjects(
   const own = elf ? readSymtab(elf) : [];
   const sizes = new Map(own.filter(({ size }) => size > 0n).map(({ address, size }) => [address, Number(size)]));
   const sizeAt = (address: bigint) => Math.min(LARGEST_USUAL, sizes.get(address) ?? toNext(symbols, address));
+  const lastPerCpu = symbols.perCpuCount > 0 ? symbols.addressAt(symbols.perCpuCount - 1) : -1n;
   const chosen = new Map<string, CapturedObject>();
   for (const name of [...USUAL_OBJECTS, ...asked]) {
     const address = symbols.address(name);
-    if (address !== undefined) chosen.set(name, { name, address, size: sizeAt(address) });
+    const perCpu = address !== undefined && address <= lastPerCpu;
+    if (address !== undefined) chosen.set(name, { name, address, size: sizeAt(address), perCpu });
     else if (asked.includes(name)) {
       throw new BootError({
         what: `there is no variable ${JSON.stringify(name)}`,

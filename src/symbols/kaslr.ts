@@ -7,15 +7,15 @@
  * asks once, when control first reaches the kernel's virtual range, with the bytes at RIP; alternatives and static calls
  * are patched much later. Without an answer (padding, code that stands twice) it asks again a little later.
  * Follows: Linux arch/x86/boot/compressed/kaslr.c and misc.c, handle_relocations().
- * May not: read a guest; it is given bytes.   Next: symbols/per-cpu.ts. */
+ * May not: read a guest; it is given bytes.   Next: symbols/kernel-place.ts. */
 import type { ElfImage } from '../image/kernel-image.ts';
 import { PT_LOAD } from '../layout/elf.ts';
 import type { SymbolSource } from './symbol-list.ts';
 
 /** KERNEL_IMAGE_SIZE: where the kernel's mapping ends, counted from its start. */
-const KERNEL_IMAGE_SIZE = 1n << 30n;
+export const KERNEL_IMAGE_SIZE = 1n << 30n;
 /** CONFIG_PHYSICAL_ALIGN of x86-64, which a bzImage also gives as kernel_alignment. */
-const KERNEL_ALIGN = 2n << 20n;
+export const KERNEL_ALIGN = 2n << 20n;
 const EXECUTABLE = 1;
 /** Fewer bytes would fit in too many places. */
 const LEAST_BYTES = 16;
@@ -42,6 +42,20 @@ export function withOffset(table: SymbolSource, delta: bigint): SymbolSource {
   };
 }
 
+/** How far the `running` code was moved that is linked as `linked`: both begin at the same place of the kernel, and hold
+ * enough of it to have relocated numbers in them. Undefined when it is no such code, or when two distances fit. */
+export function relocatedBy(linked: Uint8Array, running: Uint8Array, align = KERNEL_ALIGN): bigint | undefined {
+  if (running.length < Math.max(linked.length, LEAST_BYTES)) return undefined;
+  if (linked.every((byte, i) => byte === running[i])) return 0n;
+  let found: bigint | undefined;
+  for (let delta = align; delta < KERNEL_IMAGE_SIZE; delta += align) {
+    if (!isSameCode(linked, running, delta)) continue;
+    if (found !== undefined) return undefined;
+    found = delta;
+  }
+  return found;
+}
+
 /** How far above its linked place the kernel runs whose `code` was found at the virtual `address`; 0n when it was not
  * moved. Undefined when the bytes fit nowhere, or in more than one place. */
 export function kaslrOffset(
@@ -59,7 +73,7 @@ export function kaslrOffset(
       if (at < 0n) break;
       if (at + BigInt(code.length) > BigInt(filesz)) continue;
       const linked = bytes.subarray(Number(at), Number(at) + code.length);
-      if (!isSameCode(linked, code, Number(delta))) continue;
+      if (!isSameCode(linked, code, delta)) continue;
       if (found !== undefined) return undefined;
       found = delta;
     }
@@ -69,12 +83,13 @@ export function kaslrOffset(
 
 /** Equal but for relocated numbers. 32 bits are enough: what changes in a 64-bit one are its low 32. A relocation adds
  * the distance, or takes it off where code refers to per-CPU data, which stays, by the distance from itself. */
-function isSameCode(linked: Uint8Array, running: Uint8Array, delta: number): boolean {
+export function isSameCode(linked: Uint8Array, running: Uint8Array, distance: bigint): boolean {
+  const delta = Number(distance);
   const word = (bytes: Uint8Array, at: number) =>
     (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
   const isRelocated = (at: number) => {
-    const distance = (word(running, at) - word(linked, at)) >>> 0;
-    return distance === delta >>> 0 || distance === -delta >>> 0;
+    const apart = (word(running, at) - word(linked, at)) >>> 0;
+    return apart === delta >>> 0 || apart === -delta >>> 0;
   };
   let at = 0;
   while (at < linked.length) {

@@ -4,6 +4,7 @@
  * are on. Where the loader has placed the kernel (or the guest has unpacked it), an address outside the table is looked
  * for through the kernel's segments; because something else may lie there earlier, the code found must begin as the
  * function does.
+ * A kernel that unpacks itself chooses where it runs; until `place` says where, no answer is certain.
  * May not: read guest memory by itself; whoever made it brings that along.   Next: engine/mode.ts. */
 
 export interface FunctionList {
@@ -22,14 +23,32 @@ const PAGE = 4096n;
 export class FunctionMap {
   readonly functions: FunctionList;
   readonly #addresses: BigUint64Array;
-  readonly #physical: readonly PhysicalRange[];
+  #physical: readonly PhysicalRange[];
+  /** How far above its linked place the kernel runs; undefined as long as it is to be told. */
+  #moved: bigint | undefined;
+  #isSame: (found: Uint8Array, linked: Uint8Array) => boolean = isSame;
   /** What begins in a page of virtual addresses never changes, and is asked for whenever control comes there. */
   readonly #pages = new Map<number, Map<number, number>>();
 
-  constructor(functions: FunctionList, physical: readonly PhysicalRange[] = []) {
+  /** `movable`: the kernel may turn out to run elsewhere. */
+  constructor(functions: FunctionList, physical: readonly PhysicalRange[] = [], movable = false) {
     this.functions = functions;
     this.#addresses = functions.addresses;
     this.#physical = physical.filter(({ vaddr, paddr, size }) => vaddr !== paddr && size > 0n);
+    this.#moved = movable ? undefined : 0n;
+  }
+
+  /** The kernel runs that far above its linked place, `physical` are its ranges as they came to lie, and `same` says
+   * whether the code found there is the linked one. */
+  place(
+    moved: bigint,
+    physical: readonly PhysicalRange[],
+    same: (found: Uint8Array, linked: Uint8Array) => boolean,
+  ): void {
+    this.#moved = moved;
+    this.#physical = physical.filter(({ vaddr, paddr, size }) => vaddr !== paddr && size > 0n);
+    this.#isSame = same;
+    this.#pages.clear();
   }
 
   get count(): number {
@@ -42,7 +61,7 @@ export class FunctionMap {
     let starts = this.#pages.get(number);
     if (!starts) {
       starts = new Map<number, number>();
-      this.#collect(page, starts);
+      this.#collect(page - (this.#moved ?? 0n), starts);
       this.#pages.set(number, starts);
     }
     if (starts.size > 0) return starts;
@@ -53,7 +72,7 @@ export class FunctionMap {
       this.#collect(page - paddr + vaddr, found, vaddr, vaddr + size);
       for (const [offset, slot] of found) {
         const code = this.functions.codeAt?.(slot);
-        if (code !== undefined && isSame(codeAt(offset, code.length), code)) early.set(offset, slot);
+        if (code !== undefined && this.#isSame(codeAt(offset, code.length), code)) early.set(offset, slot);
       }
     }
     return early.size > 0 ? early : undefined;
@@ -61,9 +80,11 @@ export class FunctionMap {
 
   /** Whether the answer for a page is always the same, whatever lies there. */
   isCertain(page: bigint): boolean {
+    if (this.#moved === undefined) return false;
     return !this.#physical.some(({ paddr, size }) => page + PAGE > paddr && page < paddr + size);
   }
 
+  /** `from` and `low` are linked addresses. */
   #collect(from: bigint, starts: Map<number, number>, low = 0n, high = 1n << 64n): void {
     for (let slot = this.#firstAt(from); slot < this.#addresses.length; slot++) {
       const address = this.#addresses[slot];

@@ -17,6 +17,9 @@ export type RunRecord = {
     sha256: string;
     /** Where names come from. */
     symbols: 'symtab' | 'kallsyms' | 'file' | 'none';
+    /** A kernel that unpacked itself and was entered after `at` instructions: how far above its linked place it runs.
+     * Functions have linked addresses, everything else those of the running kernel. */
+    moved?: { virtual: string; physical: string; at: number };
   };
   input: { cmdline: string; memory: number; initrdBytes: number };
   bootParamsFilledBy: 'loader' | 'guest' | 'nobody';
@@ -37,6 +40,7 @@ export type RunRecord = {
 
 export type FunctionRun = {
   name: string;
+  /** As it is linked. */
   address: string;
   /** Instructions completed before its first entry. */
   first: number;
