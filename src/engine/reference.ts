@@ -117,6 +117,7 @@ class Evaluation implements Effects<V>, Control<V> {
   bXor = (a: V, b: V): V => a ^ b;
   bNot = (a: V): V => a ^ 1n;
   bLet = (a: V): V => a;
+  flagBit = (compute: () => V): V => compute();
   fromBit = (b: V): V => b;
   select = (condition: V, x: V, y: V): V => (condition ? x : y);
   bSelect = (condition: V, x: V, y: V): V => (condition ? x : y);

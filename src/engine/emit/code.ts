@@ -2,7 +2,7 @@
  *
  * An expression is its type and its bytes; a statement goes straight into the body. Locals are handed out by type and
  * given back when a handler is done, so that three hundred handlers in one function need a dozen locals.
- * Next: engine/emit/meaning.ts. */
+ * Next: engine/emit/lazy-flags.ts. */
 
 import { pushS32, pushS64, pushU32 } from '../../wasm/module.ts';
 import { I32, I64, OP, type ValueType, VOID } from '../../wasm/opcodes.ts';

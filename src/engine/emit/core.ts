@@ -19,13 +19,13 @@ import {
   call,
   type Expression,
   extend,
-  field8,
   field16,
   field32,
   get,
   i32,
   i64,
   load,
+  nextOffset,
   P,
   record,
   select,
@@ -38,8 +38,10 @@ import {
 } from './code.ts';
 import { emitInstruction, emitString, noteCurrent } from './handler.ts';
 import { fusedPairs, hasBasedTwin, hasQuietTwin, isHot, type LoopMode } from './hot.ts';
+import { allFlags, carryFlag } from './lazy-flags.ts';
 import { type Exits, WasmMeaning } from './meaning.ts';
 import { emitQuick, QUICK } from './quick.ts';
+import { emitDivide, highProduct } from './wide.ts';
 
 const SPECIALS = Object.keys(SPECIAL).length;
 
@@ -63,6 +65,8 @@ type Plan = {
   mode: LoopMode;
   hot: HotHandler[];
   functions: { variant: Variant; flags: boolean }[];
+  /** Index of the function that does a variant, with its flags or without. */
+  functionOf: (variant: Variant, flags: boolean) => number;
   handlers: Handlers;
 };
 
@@ -93,19 +97,36 @@ export function planHandlers(mode: LoopMode, variants = enumerate()): Plan {
     for (const condition of conditions) add(fused, { variant, flags: true, condition }, `${key} j${condition}`);
   }
   const inside = SPECIALS + hot.length;
+  const indices = [new Map<string, number>(), new Map<string, number>()] as const; // silent, loud
+  const addFunction = (variant: Variant, flags: boolean): number => {
+    const index = functions.push({ variant, flags }) - 1;
+    indices[flags ? 1 : 0].set(variant.key, index);
+    return inside + index;
+  };
   for (const variant of variants) {
-    const number = inside + functions.push({ variant, flags: true }) - 1;
+    const number = addFunction(variant, true);
     if (!loud.has(variant.key)) loud.set(variant.key, number);
     if (variant.op.writes && !variant.op.string) {
-      const silent = inside + functions.push({ variant, flags: false }) - 1;
+      const silent = addFunction(variant, false);
       // A loud handler in the loop is quicker than a quiet one outside it.
       if (!quiet.has(variant.key) && !isHot(variant, mode)) quiet.set(variant.key, silent);
     }
   }
+  const functionOf = (variant: Variant, flags: boolean): number => {
+    const index = indices[flags ? 1 : 0].get(variant.key);
+    if (index === undefined) throw new Error(`broken belief: ${variant.key} has a function`);
+    return index;
+  };
   // The shortcuts of both loops stand behind the functions, in the order of QUICK.
   const first = inside + functions.length + (mode === 32 ? 0 : QUICK.length);
   const shortcuts = new Map(QUICK.map(({ name }, n) => [name, first + n]));
-  return { mode, hot, functions, handlers: { loud, quiet, loudBased, quietBased, fused, quick: shortcuts, inside } };
+  return {
+    mode,
+    hot,
+    functions,
+    functionOf,
+    handlers: { loud, quiet, loudBased, quietBased, fused, quick: shortcuts, inside },
+  };
 }
 
 export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
@@ -155,9 +176,9 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
   ] as const) {
     define(index, 2, (code) => emitTranslate(code, offset, fn.miss));
   }
-  define(fn.flags, 0, emitFlags);
-  define(fn.carry, 0, emitCarry);
-  define(fn.mulHighU, 2, emitMulHigh);
+  define(fn.flags, 0, (code) => code.emit(allFlags(code)));
+  define(fn.carry, 0, (code) => code.emit(carryFlag(code)));
+  define(fn.mulHighU, 2, (code) => code.emit(highProduct(code, get(I64, 0), get(I64, 1))));
   define(fn.divide, 4, emitDivide);
   define(fn.lookup, 1, emitLookup);
 
@@ -195,11 +216,11 @@ function emitFunction(code: Code, fn: CoreFunctions, variant: Variant, flags: bo
       c.return(i32(RETURN.JUMP));
     },
     branch: (c, condition) => {
-      setState64(c, STATE.RIP, branchTarget(condition, 0));
+      setState64(c, STATE.RIP, branchTarget(condition ?? true));
       c.return(i32(RETURN.JUMP));
     },
   };
-  const m = new WasmMeaning(code, fn, variant, exits);
+  const m = new WasmMeaning(code, fn, variant, exits, flags);
   const mayLeave =
     variant.op.string || variant.op.stack || variant.op.faults || variant.operands.some((o) => o.kind === 'M');
   if (mayLeave) noteCurrent(code);
@@ -208,17 +229,17 @@ function emitFunction(code: Code, fn: CoreFunctions, variant: Variant, flags: bo
   if (!(variant.op.string && variant.rep !== 0)) code.emit(i32(RETURN.NEXT));
 }
 
-/** RIP after the instruction of the record `at` bytes behind P, plus its displacement if the condition holds. */
-function branchTarget(condition: Expression | undefined, at: number, mode?: LoopMode): Expression {
-  const next = binary(OP.i32_add, I32, field16(REC.OFFSET + at), field8(REC.LENGTH + at));
+/** RIP after the instruction of the record, plus its displacement if the branch is taken. */
+function branchTarget(taken: boolean | Expression, mode?: LoopMode): Expression {
+  const next = nextOffset();
   if (mode === 32) {
-    const displacement = load(OP.i32_load, I32, record, REC.DISPLACEMENT + at);
-    const step = condition ? select(I32, condition, displacement, i32(0)) : displacement;
-    return extend(binary(OP.i32_add, I32, binary(OP.i32_add, I32, state32(STATE.PAGE_BASE), next), step));
+    const rip = binary(OP.i32_add, I32, state32(STATE.PAGE_BASE), next);
+    return extend(taken ? binary(OP.i32_add, I32, rip, field32(REC.DISPLACEMENT)) : rip);
   }
-  const displacement = load(OP.i64_load32_s, I64, record, REC.DISPLACEMENT + at);
-  const step = condition ? select(I64, condition, displacement, i64(0)) : displacement;
-  const sum = binary(OP.i64_add, I64, binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(next)), step);
+  const displacement = load(OP.i64_load32_s, I64, record, REC.DISPLACEMENT);
+  const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(next));
+  const step = typeof taken === 'boolean' ? displacement : select(I64, taken, displacement, i64(0));
+  const sum = taken ? binary(OP.i64_add, I64, rip, step) : rip;
   return mode === 64 ? sum : binary(OP.i64_and, I64, sum, state64(STATE.RIP_MASK));
 }
 
@@ -236,13 +257,26 @@ function recordAddress(): Expression {
 
 // ---- The loop
 
+/** What handlers inside the loop may call. */
+const NO_CALLS = new Proxy({} as CoreFunctions, {
+  get: (_, name) => {
+    throw new Error(`broken belief: a handler inside the loop calls nothing, not even ${String(name)}`);
+  },
+});
+
+/** The loop of one mode. The inner loop calls nothing: the host's compiler then keeps the record's address in a register
+ * from one instruction to the next, where a call anywhere inside would have it stored and loaded again each time. What
+ * needs a call (a missing TLB entry, a function, TypeScript) leaves the inner loop and comes back to it; a memory access
+ * whose page is not in the TLB is done by the function of the same instruction, from its beginning. */
 function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number): void {
   // Local 0 is first the block given, then the record: see P. `block` keeps the running block.
   const block = code.local(I32);
   const target = code.local(I64);
   const link = code.local(I32);
   const status = code.local(I32);
+  const found = code.local(I32);
   const tlb = code.local(I32); // privilege cannot change while generated code runs
+  const slow = code.local(I32); // the function to call, as an index of the table
   const N = SPECIALS + plan.hot.length;
   // Instructions that may still complete. In a local, because a memory cell that each block reads and writes would be
   // the longest chain of dependencies in the loop; whoever may look at the cell finds it stored.
@@ -253,32 +287,38 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     storeLeft();
     code.return(status);
   };
-  const askHelper = (): void => {
-    noteCurrent(code);
-    storeLeft();
-    code.set(status, call(I32, fn.helper, record));
-    loadLeft();
+  /** `block` is to be executed: its first record, unless fewer instructions are left than it has. */
+  const enter = (): void => {
+    const count = load(OP.i32_load, I32, get(I32, block), BLOCK.COUNT);
+    code.set(left, binary(OP.i32_sub, I32, get(I32, left), count));
+    code.if(binary(OP.i32_lt_s, I32, get(I32, left), i32(0)), () => {
+      code.set(left, binary(OP.i32_add, I32, get(I32, left), count));
+      const at = extend(load(OP.i32_load, I32, get(I32, block), BLOCK.OFFSET));
+      const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), at);
+      setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
+      leave(i32(STATUS.BUDGET));
+    });
+    code.set(P, binary(OP.i32_add, I32, get(I32, block), i32(HEADER_BYTES)));
   };
+  const nextRecord = (): void => code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
+  const isStatus = (value: number): Expression => binary(OP.i32_eq, I32, get(I32, status), i32(value));
+
   code.set(tlb, state32(STATE.TLB));
   loadLeft();
   code.set(block, record);
-  // Labels, outermost first: restart, fault, enter, jump, link, next, rare, and one for each handler.
-  code.op(OP.loop, VOID); // restart: after a fault was delivered
+  enter();
+  // Labels, outermost first: outer, fault, call, slow, next, enter, link, taken, straight, jump, rare, and one for each
+  // handler.
+  code.op(OP.loop, VOID); // outer: back from a call, P is the record to execute
   code.op(OP.block, VOID); // fault
-  code.op(OP.loop, VOID); // enter: `block` is to be executed
-  const count = load(OP.i32_load, I32, get(I32, block), BLOCK.COUNT);
-  code.set(left, binary(OP.i32_sub, I32, get(I32, left), count));
-  code.if(binary(OP.i32_lt_s, I32, get(I32, left), i32(0)), () => {
-    code.set(left, binary(OP.i32_add, I32, get(I32, left), count));
-    const at = extend(load(OP.i32_load, I32, get(I32, block), BLOCK.OFFSET));
-    const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), at);
-    setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
-    leave(i32(STATUS.BUDGET));
-  });
-  code.set(P, binary(OP.i32_add, I32, get(I32, block), i32(HEADER_BYTES)));
-  code.op(OP.block, VOID); // jump: `target` is where to go, nothing to link
-  code.op(OP.block, VOID); // link: `target` is where to go, `link` the field to fill in
+  code.op(OP.block, VOID); // call: the record at P asks TypeScript
+  code.op(OP.block, VOID); // slow: function number `slow` does the record's instruction
   code.op(OP.loop, VOID); // next: P is the record to execute
+  code.op(OP.block, VOID); // enter: `block` is to be executed
+  code.op(OP.block, VOID); // link: `target` is where to go, `link` the field to fill in
+  code.op(OP.block, VOID); // taken: the branch at P, and the end of a block
+  code.op(OP.block, VOID); // straight: the branch at P is not taken
+  code.op(OP.block, VOID); // jump: `target` is where to go, nothing to link
   code.op(OP.block, VOID); // rare: the default of the table
   for (let i = 0; i < N; i++) code.op(OP.block, VOID);
   code.emit(field16(REC.HANDLER));
@@ -289,32 +329,24 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
 
   for (let i = 0; i < N; i++) {
     code.op(OP.end);
-    // Open around handler i: the blocks of handlers i+1..N-1, rare, next, link, jump, enter, fault.
+    // Open around handler i: the blocks of handlers i+1..N-1, and then the labels above.
     const rare = N - 1 - i;
-    const labels = { next: rare + 1, link: rare + 2, jump: rare + 3, enter: rare + 4, fault: rare + 5 };
+    const labels = {
+      jump: rare + 1,
+      straight: rare + 2,
+      taken: rare + 3,
+      enter: rare + 5,
+      next: rare + 6,
+      slow: rare + 7,
+      call: rare + 8,
+      fault: rare + 9,
+    };
     code.depth = 0;
-    // The two ways of a branch are an `if`, not a `select`: the host predicts the former, and does not wait for the
-    // guest's condition to find the next block.
-    const goLink = (c: Code, condition: Expression | undefined, at: number): void => {
-      const where = condition ? code.let(condition) : undefined;
-      const known = code.local(I32);
-      const go = (field: number): void => {
-        c.set(known, load(OP.i32_load, I32, record, field + at));
-        c.if(get(I32, known), () => {
-          c.set(block, get(I32, known));
-          c.br(labels.enter + c.depth);
-        });
-        c.set(link, binary(OP.i32_add, I32, record, i32(field + at)));
-      };
-      if (where) {
-        c.if(
-          where,
-          () => go(REC.LINK_TAKEN),
-          () => go(REC.LINK_NEXT),
-        );
-      } else go(REC.LINK_TAKEN);
-      c.set(target, branchTarget(where, at, plan.mode));
-      c.br(labels.link + c.depth);
+    // The two ways of a branch are an `if` in each handler, not a `select`: the host predicts each by itself, and does
+    // not wait for the guest's condition to find the next block.
+    const branch = (c: Code, condition: Expression | undefined): void => {
+      if (condition) c.brIf(unary(OP.i32_eqz, I32, condition), labels.straight + c.depth);
+      c.br(labels.taken + c.depth);
     };
     const exits: Exits = {
       fault: (c) => c.br(labels.fault + c.depth),
@@ -322,21 +354,17 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
         c.set(target, to);
         c.br(labels.jump + c.depth);
       },
-      branch: (c, condition) => goLink(c, condition, 0),
+      branch,
     };
     const goNext = (): void => {
-      code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
+      nextRecord();
       code.br(labels.next + code.depth);
     };
     // Locals of the loop itself were taken before; only those taken here are given back.
     const mark = code.mark();
-    if (i === SPECIAL.END) goLink(code, undefined, 0);
-    else if (i === SPECIAL.HELPER) {
-      askHelper();
-      code.if(unary(OP.i32_eqz, I32, get(I32, status)), goNext);
-      code.if(binary(OP.i32_eq, I32, get(I32, status), i32(ASK.JUMP)), () => exits.jump(code, state64(STATE.RIP)));
-      leave(get(I32, status));
-    } else if (i === SPECIAL.RESYNC) {
+    if (i === SPECIAL.END) branch(code, undefined);
+    else if (i === SPECIAL.HELPER || i === SPECIAL.CHECKED) code.br(labels.call);
+    else if (i === SPECIAL.RESYNC) {
       noteCurrent(code);
       const rip = binary(OP.i64_add, I64, state64(STATE.PAGE_BASE), extend(field16(REC.OFFSET)));
       setState64(code, STATE.RIP, binary(OP.i64_and, I64, rip, state64(STATE.RIP_MASK)));
@@ -365,67 +393,53 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
       const counter = code.let(field32(REC.EXTRA));
       const count = code.let(binary(OP.i32_add, I32, load(OP.i32_load, I32, counter), i32(1)));
       code.store(OP.i32_store, counter, count);
-      code.if(binary(OP.i32_eq, I32, count, i32(1)), () => {
-        noteCurrent(code);
-        storeLeft();
-        code.emit(call(I32, fn.entered, record)); // it returns nothing
-      });
-      goNext();
-    } else if (i === SPECIAL.CHECKED) {
-      noteCurrent(code);
-      code.brIf(call(I32, fn.segment, record), labels.fault + code.depth);
+      code.brIf(binary(OP.i32_eq, I32, count, i32(1)), labels.call);
       goNext();
     } else {
       const { variant, flags, condition, based } = plan.hot[i - SPECIALS];
-      const m = new WasmMeaning(code, fn, variant, exits, {
+      const m = new WasmMeaning(code, NO_CALLS, variant, exits, flags, {
         mode: plan.mode,
         tlb: get(I32, tlb),
-        left: get(I32, left),
         based: based === true,
+        slow: () => {
+          code.set(slow, i32(plan.functionOf(variant, flags)));
+          code.br(labels.slow + code.depth);
+        },
       });
       const { operands, result } = emitInstruction(m, flags);
-      if (condition) goLink(code, fusedCondition(m, condition, operands, result), RECORD_BYTES);
-      else if (!m.left) goNext();
+      if (condition) {
+        const holds = code.let(fusedCondition(m, condition, operands, result));
+        nextRecord(); // the branch's own
+        branch(code, holds);
+      } else if (!m.left) goNext();
     }
     code.release(mark);
   }
   code.op(OP.end); // rare: a function
-  storeLeft();
-  code.emit(record);
-  code.emit(binary(OP.i32_sub, I32, field16(REC.HANDLER), i32(N)));
-  code.op(OP.call_indirect);
-  pushU32(code.bytes, handlerType);
-  code.op(0x00, OP.local_set);
-  code.u32(status);
-  loadLeft(); // repetitions count down
-  code.emit(get(I32, status));
-  code.op(OP.i32_eqz, OP.if, VOID);
-  code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
-  code.br(1); // next
-  code.op(OP.end);
+  code.set(slow, binary(OP.i32_sub, I32, field16(REC.HANDLER), i32(N)));
+  code.br(6); // jump, straight, taken, link, enter, next, to slow
+  code.op(OP.end); // jump
   code.depth = 0;
-  code.brIf(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.FAULT)), 4); // next, link, jump, enter, fault
-  code.if(binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.BUDGET)), () => leave(i32(STATUS.BUDGET)));
-  code.if(
-    binary(OP.i32_eq, I32, get(I32, status), i32(RETURN.ASK)),
-    () => {
-      askHelper();
-      code.if(unary(OP.i32_eqz, I32, get(I32, status)), () => {
-        code.set(P, binary(OP.i32_add, I32, record, i32(RECORD_BYTES)));
-        code.br(2); // over both ifs, to next
-      });
-      code.if(binary(OP.i32_ne, I32, get(I32, status), i32(ASK.JUMP)), () => leave(get(I32, status)));
-    },
-    () => {
-      const left = binary(OP.i32_ge_u, I32, get(I32, status), i32(LEAVE));
-      code.if(left, () => leave(binary(OP.i32_sub, I32, get(I32, status), i32(LEAVE))));
-    },
-  );
-  code.set(target, state64(STATE.RIP));
-  code.br(2); // jump
-  code.op(OP.end); // next
+  const goTo = (to: Expression, open: number): void => {
+    code.set(block, to);
+    code.br(code.depth + open); // over the open ifs, to enter
+  };
+  lookUp(code, get(I64, target), plan.mode, (to) => goTo(to, 3)); // straight, taken, link, to enter
+  setState64(code, STATE.RIP, get(I64, target));
+  leave(i32(STATUS.JUMP));
+  for (const [field, toLink, toEnter] of [
+    [REC.LINK_NEXT, 1, 2],
+    [REC.LINK_TAKEN, 0, 1],
+  ] as const) {
+    code.op(OP.end); // straight, then taken
+    code.depth = 0;
+    code.set(found, field32(field));
+    code.if(get(I32, found), () => goTo(get(I32, found), toEnter));
+    code.set(link, binary(OP.i32_add, I32, record, i32(field)));
+    code.set(target, branchTarget(field === REC.LINK_TAKEN, plan.mode));
+    code.br(toLink);
+  }
   code.op(OP.end); // link: fill the field in if the block found lies in the same frame and linear page
-  const found = code.local(I32);
   const base = code.local(I64);
   code.set(base, state64(STATE.PAGE_BASE));
   const page = (b: number): Expression => load(OP.i32_load, I32, get(I32, b), BLOCK.PAGE);
@@ -437,34 +451,80 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
     code.if(binary(OP.i32_and, I32, sameFrame, samePage), () =>
       code.store(OP.i32_store, get(I32, link), get(I32, found)),
     );
-    code.set(block, get(I32, found));
-    code.br(code.depth + 1); // over the open ifs and jump, to enter
-  });
-  setState64(code, STATE.RIP, get(I64, target));
-  leave(i32(STATUS.JUMP));
-  code.op(OP.end); // jump
-  code.set(found, call(I32, fn.lookup, get(I64, target)));
-  code.depth = 0;
-  code.if(get(I32, found), () => {
-    code.set(block, get(I32, found));
-    code.br(1); // over the if, to enter
+    goTo(get(I32, found), 0);
   });
   setState64(code, STATE.RIP, get(I64, target));
   leave(i32(STATUS.JUMP));
   code.op(OP.end); // enter
+  code.depth = 0;
+  enter();
+  code.br(0); // next
+  code.op(OP.end); // next
+  code.op(OP.unreachable);
+
+  // From here on nothing is hot. Depths count from the outer loop's label: fault, call and slow are inside it.
+  const back = (): void => code.br(code.depth); // to outer
+  /** On at RIP. */
+  const resume = (): void => {
+    code.set(block, call(I32, fn.lookup, state64(STATE.RIP)));
+    code.if(unary(OP.i32_eqz, I32, get(I32, block)), () => leave(i32(STATUS.JUMP)));
+    enter();
+    back();
+  };
+  const askHelper = (): void => {
+    noteCurrent(code);
+    storeLeft();
+    code.set(status, call(I32, fn.helper, record));
+    loadLeft();
+    code.if(unary(OP.i32_eqz, I32, get(I32, status)), () => {
+      nextRecord();
+      back();
+    });
+    code.if(isStatus(ASK.JUMP), resume);
+    leave(get(I32, status));
+  };
+  code.op(OP.end); // slow
+  code.depth = 2; // call, fault
+  storeLeft();
+  code.emit(record);
+  code.emit(get(I32, slow));
+  code.op(OP.call_indirect);
+  pushU32(code.bytes, handlerType);
+  code.op(0x00, OP.local_set);
+  code.u32(status);
+  loadLeft(); // repetitions count down
+  code.if(unary(OP.i32_eqz, I32, get(I32, status)), () => {
+    nextRecord();
+    back();
+  });
+  code.brIf(isStatus(RETURN.FAULT), 1);
+  code.if(isStatus(RETURN.BUDGET), () => leave(i32(STATUS.BUDGET)));
+  code.if(isStatus(RETURN.ASK), askHelper);
+  const leaves = binary(OP.i32_ge_u, I32, get(I32, status), i32(LEAVE));
+  code.if(leaves, () => leave(binary(OP.i32_sub, I32, get(I32, status), i32(LEAVE))));
+  resume();
+  code.op(OP.end); // call
+  code.depth = 1; // fault
+  const handlerIs = (special: number): Expression => binary(OP.i32_eq, I32, field16(REC.HANDLER), i32(special));
+  code.if(handlerIs(SPECIAL.HELPER), askHelper);
+  noteCurrent(code);
+  storeLeft();
+  code.if(
+    handlerIs(SPECIAL.CHECKED),
+    () => code.brIf(call(I32, fn.segment, record), 1), // over the if, to fault
+    () => code.emit(call(I32, fn.entered, record)), // it returns nothing
+  );
+  nextRecord();
+  back();
   code.op(OP.end); // fault
+  code.depth = 0;
   noteCurrent(code);
   storeLeft();
   code.set(status, call(I32, fn.fault, record));
   loadLeft();
-  code.depth = 0;
-  code.if(binary(OP.i32_eq, I32, get(I32, status), i32(ASK.JUMP)), () => {
-    code.set(block, call(I32, fn.lookup, state64(STATE.RIP)));
-    code.brIf(get(I32, block), 1); // over the if, to restart
-    leave(i32(STATUS.JUMP));
-  });
+  code.if(isStatus(ASK.JUMP), resume);
   leave(get(I32, status));
-  code.op(OP.end); // restart
+  code.op(OP.end); // outer
   code.op(OP.unreachable);
 }
 
@@ -512,142 +572,6 @@ function emitTranslate(code: Code, offset: number, miss: number): void {
     () => code.return(binary(OP.i32_add, I32, low, load(OP.i32_load, I32, entry, offset + 8))),
   );
   code.emit(call(I32, miss, ea, kind));
-}
-
-const kindOf = (): Expression => binary(OP.i32_shr_s, I32, state32(STATE.FLAG_BITS), i32(16));
-
-/** First operand, second operand and result of the lazy addition or subtraction, moved to the top of 64 bits. */
-function lazyOperands(code: Code): {
-  x: Expression;
-  y: Expression;
-  r: Expression;
-  subtraction: Expression;
-  low: Expression;
-} {
-  const kind = code.let(kindOf());
-  const subtraction = code.let(binary(OP.i32_ge_s, I32, kind, i32(5)));
-  const size = binary(OP.i32_sub, I32, kind, select(I32, subtraction, i32(5), i32(1)));
-  const shift = code.let(extend(binary(OP.i32_sub, I32, i32(64), binary(OP.i32_shl, I32, i32(8), size))));
-  const X = state64(STATE.FLAG_X);
-  const R = state64(STATE.FLAG_R);
-  const Y = code.let(select(I64, subtraction, binary(OP.i64_sub, I64, X, R), binary(OP.i64_sub, I64, R, X)));
-  const top = (e: Expression): Expression => code.let(binary(OP.i64_shl, I64, e, shift));
-  const low = code.let(binary(OP.i64_xor, I64, binary(OP.i64_xor, I64, X, Y), R));
-  return { x: top(X), y: top(Y), r: top(R), subtraction, low };
-}
-
-/** CF PF AF ZF SF OF at their places, from the lazy state (see flags.ts). */
-function emitFlags(code: Code): void {
-  const r = state64(STATE.FLAG_R);
-  const bit = (e: Expression, n: number): Expression => binary(OP.i32_shl, I32, e, i32(n));
-  const parity = unary(
-    OP.i32_eqz,
-    I32,
-    binary(OP.i32_and, I32, unary(OP.i32_popcnt, I32, binary(OP.i32_and, I32, wrap(r), i32(0xff))), i32(1)),
-  );
-  const fromResult = [
-    bit(unary(OP.i64_eqz, I32, r), 6),
-    bit(wrap(binary(OP.i64_shr_u, I64, r, i64(63))), 7),
-    bit(parity, 2),
-  ].reduce((a, b) => binary(OP.i32_or, I32, a, b));
-  const base = code.let(
-    binary(OP.i32_xor, I32, binary(OP.i32_and, I32, state32(STATE.FLAG_BITS), i32(0x8d5)), fromResult),
-  );
-  code.if(unary(OP.i32_eqz, I32, kindOf()), () => code.return(base));
-  const o = lazyOperands(code);
-  const cf = select(I32, o.subtraction, binary(OP.i64_lt_u, I32, o.x, o.y), binary(OP.i64_lt_u, I32, o.r, o.x));
-  const xr = binary(OP.i64_xor, I64, o.x, o.r);
-  const other = select(I64, o.subtraction, binary(OP.i64_xor, I64, o.x, o.y), binary(OP.i64_xor, I64, o.y, o.r));
-  const of = wrap(binary(OP.i64_shr_u, I64, binary(OP.i64_and, I64, xr, other), i64(63)));
-  const af = binary(OP.i32_and, I32, wrap(o.low), i32(0x10));
-  code.emit([base, cf, af, bit(of, 11)].reduce((a, b) => binary(OP.i32_or, I32, a, b)));
-}
-
-function emitCarry(code: Code): void {
-  code.if(unary(OP.i32_eqz, I32, kindOf()), () =>
-    code.return(binary(OP.i32_and, I32, state32(STATE.FLAG_BITS), i32(1))),
-  );
-  const o = lazyOperands(code);
-  code.emit(select(I32, o.subtraction, binary(OP.i64_lt_u, I32, o.x, o.y), binary(OP.i64_lt_u, I32, o.r, o.x)));
-}
-
-/** Upper 64 bits of an unsigned 64-by-64-bit product, from four 32-bit products. */
-function emitMulHigh(code: Code): void {
-  const lowHalf = (e: Expression): Expression => binary(OP.i64_and, I64, e, i64(0xffff_ffffn));
-  const highHalf = (e: Expression): Expression => binary(OP.i64_shr_u, I64, e, i64(32));
-  const mul = (a: Expression, b: Expression): Expression => binary(OP.i64_mul, I64, a, b);
-  const add = (a: Expression, b: Expression): Expression => binary(OP.i64_add, I64, a, b);
-  const [x, y] = [get(I64, 0), get(I64, 1)];
-  const [xl, xh, yl, yh] = [lowHalf(x), highHalf(x), lowHalf(y), highHalf(y)].map((e) => code.let(e));
-  const middle = code.let(add(mul(xh, yl), highHalf(mul(xl, yl))));
-  const cross = code.let(add(mul(xl, yh), lowHalf(middle)));
-  code.emit(add(add(mul(xh, yh), highHalf(middle)), highHalf(cross)));
-}
-
-/** hi:lo / d; quotient and remainder go to the state; returns 1 when the quotient does not fit. By shifting and
- * subtracting, unless the high half is zero. */
-function emitDivide(code: Code): void {
-  const [hi, lo, d] = [0, 1, 2].map((n) => get(I64, n));
-  const signed = get(I32, 3);
-  const zero = i64(0);
-  const negativeNumerator = code.local(I32);
-  const negativeDivisor = code.local(I32);
-  const negate = (e: Expression): Expression => binary(OP.i64_sub, I64, zero, e);
-  code.set(negativeNumerator, binary(OP.i32_and, I32, signed, binary(OP.i64_lt_s, I32, hi, zero)));
-  code.set(negativeDivisor, binary(OP.i32_and, I32, signed, binary(OP.i64_lt_s, I32, d, zero)));
-  code.if(get(I32, negativeNumerator), () => {
-    const borrow = unary(OP.i64_extend_u, I64, unary(OP.i32_eqz, I32, unary(OP.i64_eqz, I32, lo)));
-    code.set(0, binary(OP.i64_sub, I64, negate(hi), borrow));
-    code.set(1, negate(lo));
-  });
-  code.if(get(I32, negativeDivisor), () => code.set(2, negate(d)));
-  code.if(binary(OP.i64_ge_u, I32, hi, d), () => code.return(i32(1)));
-  const q = code.local(I64);
-  const r = code.local(I64);
-  code.if(
-    unary(OP.i64_eqz, I32, hi),
-    () => {
-      code.set(q, binary(OP.i64_div_u, I64, lo, d));
-      code.set(r, binary(OP.i64_rem_u, I64, lo, d));
-    },
-    () => {
-      const count = code.local(I32);
-      const carry = code.local(I64);
-      code.set(q, lo);
-      code.set(r, hi);
-      code.set(count, i32(64));
-      code.loop(() => {
-        code.set(carry, binary(OP.i64_shr_u, I64, get(I64, r), i64(63)));
-        code.set(
-          r,
-          binary(
-            OP.i64_or,
-            I64,
-            binary(OP.i64_shl, I64, get(I64, r), i64(1)),
-            binary(OP.i64_shr_u, I64, get(I64, q), i64(63)),
-          ),
-        );
-        code.set(q, binary(OP.i64_shl, I64, get(I64, q), i64(1)));
-        const fits = binary(OP.i32_or, I32, wrap(get(I64, carry)), binary(OP.i64_ge_u, I32, get(I64, r), d));
-        code.if(fits, () => {
-          code.set(r, binary(OP.i64_sub, I64, get(I64, r), d));
-          code.set(q, binary(OP.i64_or, I64, get(I64, q), i64(1)));
-        });
-        code.set(count, binary(OP.i32_sub, I32, get(I32, count), i32(1)));
-        code.brIf(get(I32, count), 0);
-      });
-    },
-  );
-  const signsDiffer = binary(OP.i32_xor, I32, get(I32, negativeNumerator), get(I32, negativeDivisor));
-  code.if(signed, () => {
-    const limit = select(I64, signsDiffer, i64(-(2n ** 63n)), i64(2n ** 63n - 1n));
-    code.if(binary(OP.i64_gt_u, I32, get(I64, q), limit), () => code.return(i32(1)));
-    code.if(signsDiffer, () => code.set(q, negate(get(I64, q))));
-    code.if(get(I32, negativeNumerator), () => code.set(r, negate(get(I64, r))));
-  });
-  setState64(code, STATE.QUOTIENT, get(I64, q));
-  setState64(code, STATE.REMAINDER, get(I64, r));
-  code.emit(i32(0));
 }
 
 /** Block at a RIP, or 0 when TypeScript must find or make it. Sets PAGE_BASE when found, and notes the trail. */

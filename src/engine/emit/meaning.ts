@@ -38,6 +38,8 @@ import {
   unary,
   wrap,
 } from './code.ts';
+import { allFlags, carryFlag, overflowFlag, parityFlag, signFlag, zeroFlag } from './lazy-flags.ts';
+import { highProduct } from './wide.ts';
 
 type E = Expression;
 
@@ -51,8 +53,15 @@ export interface Exits {
   branch(code: Code, condition: E | undefined): void;
 }
 
-/** What is known of handlers in a loop: its mode, the TLB in use, the instructions left, and whether the operand's address has no index. */
-export type Inline = { mode: 32 | 64; tlb: Expression; left: Expression; based: boolean };
+/** What is known of handlers in a loop: its mode, the TLB in use, whether the operand's address has no index, and
+ * what to do where a call would be needed. */
+export type Inline = {
+  mode: 32 | 64;
+  tlb: Expression;
+  based: boolean;
+  /** Leaves for the function of the same instruction, which begins it anew; nothing is committed yet. */
+  slow(): void;
+};
 
 export const FLAG_BIT: Record<FlagName, number> = { cf: CF, pf: PF, af: AF, zf: ZF, sf: SF, of: OF };
 const FLAG_SHIFT: Record<FlagName, number> = { cf: 0, pf: 2, af: 4, zf: 6, sf: 7, of: 11 };
@@ -71,13 +80,17 @@ export class WasmMeaning implements Effects<E>, Control<E> {
   /** True once `jump` or `branch` has left. */
   left = false;
 
-  constructor(code: Code, fn: CoreFunctions, variant: Variant, exits: Exits, inline?: Inline) {
+  /** Whether flags are computed at all. */
+  private readonly flagsLive: boolean;
+
+  constructor(code: Code, fn: CoreFunctions, variant: Variant, exits: Exits, flagsLive: boolean, inline?: Inline) {
     this.code = code;
     this.fn = fn;
     this.variant = variant;
     this.width = variant.width;
     this.t = variant.width === 64 ? I64 : I32;
     this.exits = exits;
+    this.flagsLive = flagsLive;
     this.inline = inline;
   }
 
@@ -124,7 +137,7 @@ export class WasmMeaning implements Effects<E>, Control<E> {
       const product = binary(OP.i64_mul, I64, unary(widen, I64, x), unary(widen, I64, y));
       return wrap(binary(OP.i64_shr_u, I64, product, i64(32)));
     }
-    const high = call(I64, this.fn.mulHighU, x, y);
+    const high = this.inline ? highProduct(code, x, y) : call(I64, this.fn.mulHighU, x, y);
     if (!signed) return high;
     const correction = (a: E, b: E): E => binary(OP.i64_and, I64, binary(OP.i64_shr_s, I64, a, i64(63)), b);
     const minusOne = code.let(binary(OP.i64_sub, I64, high, correction(x, y)));
@@ -212,25 +225,31 @@ export class WasmMeaning implements Effects<E>, Control<E> {
   bXor = (a: E, b: E): E => binary(OP.i32_xor, I32, a, b);
   bNot = (a: E): E => unary(OP.i32_eqz, I32, a);
   bLet = (a: E): E => this.code.let(a);
+  flagBit = (compute: () => E): E => (this.flagsLive ? this.code.let(compute()) : i32(0));
   fromBit = (b: E): E => (this.wide ? extend(b) : b);
   select = (condition: E, x: E, y: E): E => select(this.t, condition, x, y);
   bSelect = (condition: E, x: E, y: E): E => select(I32, condition, x, y);
   let = (x: E): E => this.code.let(x);
 
   flag(name: FlagName): E {
-    const bits = state32(STATE.FLAG_BITS);
-    const stored = binary(
-      OP.i32_and,
-      I32,
-      FLAG_SHIFT[name] ? binary(OP.i32_shr_u, I32, bits, i32(FLAG_SHIFT[name])) : bits,
-      i32(1),
-    );
-    if (name === 'zf') return this.bXor(stored, unary(OP.i64_eqz, I32, state64(STATE.FLAG_R)));
-    if (name === 'sf') {
-      return this.bXor(stored, binary(OP.i32_shr_u, I32, state32(STATE.FLAG_R + 4), i32(31)));
+    const { code } = this;
+    switch (name) {
+      case 'zf':
+        return zeroFlag();
+      case 'sf':
+        return signFlag();
+      case 'pf':
+        return parityFlag();
+      case 'cf':
+        return this.inline ? carryFlag(code) : call(I32, this.fn.carry);
+      case 'of':
+        if (this.inline) return overflowFlag(code);
     }
-    if (name === 'cf') return call(I32, this.fn.carry);
-    return binary(OP.i32_and, I32, binary(OP.i32_shr_u, I32, call(I32, this.fn.flags), i32(FLAG_SHIFT[name])), i32(1));
+    return binary(OP.i32_and, I32, binary(OP.i32_shr_u, I32, this.flags(), i32(FLAG_SHIFT[name])), i32(1));
+  }
+  /** All arithmetic flags at their places. */
+  private flags(): E {
+    return this.inline ? allFlags(this.code) : call(I32, this.fn.flags);
   }
 
   // ---- Registers
@@ -282,7 +301,7 @@ export class WasmMeaning implements Effects<E>, Control<E> {
   setFlags(flags: Partial<Record<FlagName, E>>): void {
     const names = Object.keys(flags) as FlagName[];
     const mask = names.reduce((sum, name) => sum | FLAG_BIT[name], 0);
-    let bits: E = binary(OP.i32_and, I32, call(I32, this.fn.flags), i32(~mask));
+    let bits: E = binary(OP.i32_and, I32, this.flags(), i32(~mask));
     for (const name of names) {
       const value = flags[name] as E;
       const shifted = FLAG_SHIFT[name] ? binary(OP.i32_shl, I32, value, i32(FLAG_SHIFT[name])) : value;
@@ -334,21 +353,12 @@ export class WasmMeaning implements Effects<E>, Control<E> {
       ),
     );
     const offset = write ? TLB_BYTES : 0;
-    const { left } = this.inline;
     const narrow = address.t === I32;
     const number = narrow ? i32 : i64;
     const last = bytes > 1 ? binary(narrow ? OP.i32_add : OP.i64_add, address.t, address, number(bytes - 1)) : address;
     const page = extend(binary(narrow ? OP.i32_and : OP.i64_and, address.t, last, number(-4096)));
-    code.if(
-      binary(OP.i64_eq, I32, load(OP.i64_load, I64, entry, offset), page),
-      () => code.set(host, binary(OP.i32_add, I32, low, load(OP.i32_load, I32, entry, offset + 8))),
-      () => {
-        setState32(code, STATE.CURRENT, record);
-        setState32(code, STATE.LEFT, left);
-        code.set(host, call(I32, this.fn.miss, extend(address), kindAndSize));
-        faulted();
-      },
-    );
+    code.if(binary(OP.i64_ne, I32, load(OP.i64_load, I64, entry, offset), page), this.inline.slow);
+    code.set(host, binary(OP.i32_add, I32, low, load(OP.i32_load, I32, entry, offset + 8)));
     return get(I32, host);
   }
   loadHost(host: E, width: Width): E {
@@ -359,6 +369,7 @@ export class WasmMeaning implements Effects<E>, Control<E> {
     const { code } = this;
     const opcode = { 8: OP.i32_store8, 16: OP.i32_store16, 32: OP.i32_store, 64: OP.i64_store }[width];
     code.store(opcode, host, width === 64 ? extend(value) : wrap(value));
+    if (this.inline) return; // a tag in the TLB is RAM
     code.if(binary(OP.i32_eq, I32, host, i32(BOUNCE)), () => {
       code.op(OP.call);
       code.u32(this.fn.commit);

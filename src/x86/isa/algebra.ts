@@ -53,6 +53,8 @@ export interface Algebra<V> {
   bXor(a: V, b: V): V;
   bNot(a: V): V;
   bLet(a: V): V;
+  /** A bit that only flags need and that is dear: worked out where they are wanted, otherwise any value. */
+  flagBit(compute: () => V): V;
   fromBit(b: V): V;
   select(condition: V, x: V, y: V): V;
   bSelect(condition: V, x: V, y: V): V;

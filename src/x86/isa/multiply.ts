@@ -57,7 +57,7 @@ const idiv: Operation = { name: 'idiv', faults: true, undefined: 'CPAZSO', meani
 
 function product<V>(o: Effects<V>, x: V, y: V): Outcome<V> {
   const low = o.let(o.mul(x, y));
-  const c = o.bLet(o.bNot(o.eq(o.mulHigh(x, y, true), o.sar(low, o.number(o.width - 1)))));
+  const c = o.flagBit(() => o.bNot(o.eq(o.mulHigh(x, y, true), o.sar(low, o.number(o.width - 1)))));
   return { result: low, cf: c, of: c, af: o.bit(0) };
 }
 const ALL = { writes: 'CPAZSO', undefined: 'PAZS' } as const;
