@@ -165,6 +165,10 @@ const PARAVIRTUAL: readonly PathKind[] = ['xen-pv', 'lguest'];
 /** State that may differ where the paths meet. */
 export const ALLOWED_FIELDS: readonly AllowedFields[] = [
   {
+    fields: /^\.(?:bss|brk)\.garbage$/,
+    because: "what lay there before is the loader's; that nothing of it is left is an invariant of its own",
+  },
+  {
     fields: /^(?:x86_init|x86_platform)\b/,
     between: ['pvh', 'xen-pvh'],
     because: 'PVH gets the address of the ACPI tables in start_info, and hooks in how it is asked for',

@@ -3,7 +3,7 @@
  * A walk over all present entries, without following one table twice for one range. Runs join where addresses go on and
  * rights are the same; what they map to is left out, since it differs between loaders on purpose. Bounded: at most so many
  * entries are looked at, and a table that points to itself is followed as deep as there are levels and no deeper.
- * Follows: SDM Vol. 3, 4.3-4.5.   May not: set accessed bits.   Next: machine/capture.ts. */
+ * Follows: SDM Vol. 3, 4.3-4.5.   May not: set accessed bits.   Next: machine/leftovers.ts. */
 
 export type MappedRange = { from: bigint; to: bigint; rights: string };
 

@@ -175,7 +175,11 @@ export class RunLoop {
   /** Lets time pass without instructions. */
   idleUntil(time: number): void {
     const { cpu } = this.#parts;
-    if (time > cpu.now) cpu.idleNs += Math.ceil(time - cpu.now);
+    if (time > cpu.now) {
+      const ns = Math.ceil(time - cpu.now);
+      cpu.idleNs += ns;
+      cpu.tracer?.slept(cpu.instructions, ns);
+    }
     this.#runEvents();
   }
 

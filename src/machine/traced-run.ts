@@ -21,6 +21,7 @@ import { VECTOR_NAMES } from '../x86/constants.ts';
 import { MSRS } from '../x86/msr.ts';
 import { type CapturedObject, captureState } from './capture.ts';
 import type { ExitReason } from './exit-reason.ts';
+import { Leftovers } from './leftovers.ts';
 import { type AsyncRunOptions, Machine, type MachineOptions, type SymbolTable } from './machine.ts';
 
 /** Names of a kernel, and the ELF file that they belong to. */
@@ -89,8 +90,17 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   let captured: readonly CapturedObject[] = chosen;
   const reached: Waypoint[] = [];
   const counts: Int32Array[] = [];
+  let lies = ranges;
+  const readLinked = (address: bigint, length: number) => {
+    const range = lies.find(({ vaddr, size }) => address >= vaddr && address + BigInt(length) <= vaddr + size);
+    if (!range) return machine.peek(address, length);
+    return machine.physical(Number(address - range.vaddr + range.paddr), length);
+  };
+  let leftovers: Leftovers | undefined;
   const capture = (name: string): void => {
-    reached.push({ name, at: machine.instructions, ns: machine.virtualTimeNs, state: captureState(machine, captured) });
+    const state = captureState(machine, captured);
+    if (leftovers) state.objects.push(...leftovers.objects(readLinked));
+    reached.push({ name, at: machine.instructions, ns: machine.virtualTimeNs, state });
     counts.push(recorder.readCounts());
   };
 
@@ -121,14 +131,16 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     map?.place(virtual, now, isMoved);
     for (const [name, address] of wanted) wanted.set(name, machine.symbols?.address(name) ?? address);
     captured = chosen.map((object) => (object.perCpu ? object : { ...object, address: object.address + virtual }));
-    const running = now.map(({ vaddr, ...range }) => ({ ...range, vaddr: vaddr + virtual }));
-    physical = physicalPlaces(wanted, running, kernel.elf, virtual);
+    lies = now.map(({ vaddr, ...range }) => ({ ...range, vaddr: vaddr + virtual }));
+    physical = physicalPlaces(wanted, lies, kernel.elf, virtual);
     isSame = isMoved;
+    leftovers = new Leftovers(machine, readLinked);
     pass(machine.vcpu.state().rip); // the entry itself may be a waypoint
     return ahead();
   };
 
   options.onMachine?.(machine);
+  if (!movableOf(symbols)) leftovers = new Leftovers(machine, readLinked);
   capture('entry');
   const last = until === undefined ? undefined : nameOf(until);
   const { signal, onSlice, interactive, maxInstructions, timeoutSeconds } = rest;
@@ -171,6 +183,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     exit: { reason: kind, code, detail },
     instructions: machine.instructions,
     virtualTimeNs: machine.virtualTimeNs,
+    sleeps: recorder.sleeps,
     waypoints: reached,
     functions: functionRuns(recorder, machine, counts),
     events: recorder.events.map((event) => eventRun(event, event.at < ownFrom ? undefined : machine)),

@@ -42,6 +42,16 @@ export type FirstEntry = {
   caller: bigint | undefined;
 };
 
+/** Time that passed without instructions. */
+export type Sleep = {
+  /** Instructions completed before it. */
+  at: number;
+  ns: number;
+};
+
+/** More sleeps than this are joined to the last one: times behind it are still right. */
+export const MOST_SLEEPS = 1_000_000;
+
 /** More events than this are counted and not kept. */
 export const MOST_EVENTS = 4_000_000;
 
@@ -54,6 +64,8 @@ export class TraceRecorder {
   eventsDropped = 0;
   /** In the order in which they happened. */
   readonly entries: FirstEntry[] = [];
+  /** By time, one for each place. */
+  readonly sleeps: Sleep[] = [];
   /** Set by the engine: entries of each slot so far. */
   readCounts: () => Int32Array = () => new Int32Array(0);
 
@@ -65,6 +77,15 @@ export class TraceRecorder {
   /** The first entry of a slot. */
   entered(slot: number, at: number, caller: bigint | undefined): void {
     this.entries.push({ slot, at, caller });
+  }
+
+  /** Virtual time jumped, as it does while the guest waits. */
+  slept(at: number, ns: number): void {
+    const last = this.sleeps.at(-1);
+    if (last && (last.at === at || this.sleeps.length >= MOST_SLEEPS)) {
+      last.at = at;
+      last.ns += ns;
+    } else this.sleeps.push({ at, ns });
   }
 
   event(kind: EventKind, at: number, rip: bigint, number: number, ...values: bigint[]): void {

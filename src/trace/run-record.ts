@@ -26,6 +26,8 @@ export type RunRecord = {
   exit: { reason: string; code: number; detail: string };
   instructions: number;
   virtualTimeNs: number;
+  /** Time that passed without instructions, by time: `at` were completed before it. Records of early versions lack it. */
+  sleeps?: { at: number; ns: number }[];
   /** By time. The first is `entry`, before the first instruction; the last is `end`. A name comes once: the first
    * arrival counts. */
   waypoints: Waypoint[];

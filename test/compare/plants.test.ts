@@ -38,6 +38,7 @@ const PLANTS = [
   ['phys-bits', 'order/get_cpu_address_sizes/xen-pv', /without get_cpu_address_sizes/],
   ['bss', 'function/clear_bss/xen-pv', /xen-pv does not run clear_bss/],
   ['brk', 'arrival/panic/linux64', /\.brk area was not clear/],
+  ['brk', 'invariant/.brk-clear/linux64', /\.brk was cleared: [\d,]+ bytes of what was in memory before are left/],
   ['early-reserve', 'order/early_reserve_memory/linux64+xen-pv', /e820__memory_setup comes before/],
   ['struct-pages', 'order/sparse_init/xen-pv', /xen_after_bootmem comes without sparse_init/],
   ['boot-version', 'invariant/boot-protocol-version/pvh', /0x212/],

@@ -1,9 +1,11 @@
 /** A traced run of the built-in guest: the same record every time and in every form, and the same run as without. */
 import { describe, expect, it } from 'vitest';
 import { planTraced, sha256 } from '../../src/cli/traced.ts';
+import { brokenInvariants } from '../../src/compare/invariants.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { type TracedRunOptions, tracedRun } from '../../src/machine/traced-run.ts';
-import { recordJson } from '../../src/trace/run-record.ts';
+import { clockOf } from '../../src/trace/formats/timeline.ts';
+import { type RunRecord, recordJson } from '../../src/trace/run-record.ts';
 
 const PATHS = ['lguest', 'linux32', 'linux64', 'pvh', 'xen-pv'] as const;
 
@@ -63,6 +65,64 @@ describe.each(PATHS)('a traced run through %s', (via) => {
     expect(line?.fields[0].value).toContain('console=test');
     expect(Object.keys(state?.tables.idt ?? {}).length).toBeGreaterThanOrEqual(20);
     expect(state?.paging.mapped.length).toBeGreaterThan(0);
+  });
+});
+
+describe('virtual time', () => {
+  it.each(PATHS)('is exact at every instruction through %s, also where the guest sleeps', async (via) => {
+    const { record } = await run(via);
+    const { sleeps = [], waypoints, instructions, virtualTimeNs } = record;
+    const time = clockOf(record);
+    expect(time(instructions)).toBe(virtualTimeNs);
+    expect(waypoints.map(({ at }) => time(at))).toEqual(waypoints.map(({ ns }) => ns));
+    const slept = sleeps.reduce((sum, { ns }) => sum + ns, 0);
+    expect(instructions + slept).toBe(virtualTimeNs);
+    // Ticks that it waits for come after equal times, however few instructions lie between them.
+    if (via !== 'linux64') return;
+    const interrupts = record.events.filter(({ kind, what }) => kind === 'interrupt' && what === 'vector 0x20');
+    const ticks = interrupts.map(({ at }) => time(at));
+    const gaps = ticks.slice(1).map((tick, i) => tick - ticks[i]);
+    expect(sleeps.length).toBeGreaterThan(0);
+    const period = Math.max(...gaps);
+    expect(gaps.filter((gap) => period - gap < 2000).length).toBeGreaterThanOrEqual(gaps.length / 2);
+  });
+});
+
+describe('what lay in .bss and .brk before', () => {
+  const left = ({ waypoints }: RunRecord, place: string) =>
+    Object.fromEntries(
+      (waypoints.find(({ name }) => name === place)?.state.objects ?? [])
+        .filter(({ name }) => name === '.bss' || name === '.brk')
+        .map(({ name, fields }) => [name, Number(fields[0].value)]),
+    );
+  /** As a loader leaves memory that was used before. */
+  const used = ({ memory, symbols }: Machine) => {
+    for (const name of ['__bss_stop', '__brk_limit']) {
+      const at = Number((symbols?.address(name) ?? 0n) - 0xffff_ffff_8000_0000n);
+      memory.write(at - 512, new Uint8Array(512).fill(0x5a));
+    }
+  };
+
+  it.each(['linux64', 'linux32'])(
+    'is there when the kernel begins and gone when it has cleared it (%s)',
+    async (via) => {
+      const { record } = await run(via);
+      expect(left(record, 'startup_64')['.brk']).toBeGreaterThan(1000); // the unpacker's
+      expect(left(record, 'start_kernel')).toEqual({ '.bss': 0, '.brk': 0 });
+      const planted = (await run(via, {}, 'plant=brk')).record;
+      expect(left(planted, 'start_kernel')).toEqual({ '.bss': 0, '.brk': left(record, 'startup_64')['.brk'] });
+      expect(brokenInvariants(planted, 'start_kernel').map(({ name }) => name)).toEqual(['.brk clear']);
+      expect(brokenInvariants(record, 'start_kernel')).toEqual([]);
+    },
+  );
+
+  it.each(['pvh', 'xen-pv'])("is the loader's through %s, and a kernel that clears nothing keeps it", async (via) => {
+    const { record } = await run(via, { onMachine: used });
+    expect(left(record, 'entry')).toEqual({ '.bss': 512, '.brk': 512 });
+    expect(left(record, 'start_kernel')).toEqual({ '.bss': 0, '.brk': 0 });
+    const planted = (await run(via, { onMachine: used }, via === 'pvh' ? 'plant=brk' : 'plant=bss')).record;
+    const wrong = via === 'pvh' ? ['.brk clear'] : ['.bss clear', '.brk clear'];
+    expect(brokenInvariants(planted, 'start_kernel').map(({ name }) => name)).toEqual(wrong);
   });
 });
 

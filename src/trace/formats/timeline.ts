@@ -1,8 +1,8 @@
 /** The timeline of a record: waypoints, first entries, events and console lines in one row, with virtual time.
  *
- * Other tools want time; a record counts instructions, and knows both only at its waypoints. An instruction takes a
- * nanosecond, so between two waypoints time runs with the count. What a guest slept through between them is added at the
- * later one: events in a stretch with sleep may stand earlier than they were, never out of order.
+ * Other tools want time; a record counts instructions. An instruction takes a nanosecond, and the record says where the
+ * guest slept and for how long, so the sum is exact. Where a record does not, time is known at its waypoints only: what was
+ * slept through between two of them is then added at the later one.
  * May not: write; the formats beside it do.   Next: trace/formats/record-json.ts. */
 import type { EventRun, FunctionRun, RunRecord, Waypoint } from '../run-record.ts';
 
@@ -54,7 +54,8 @@ export function* timeline(record: RunRecord, { consoleLines = [] }: TraceExtras 
 }
 
 /** Virtual nanoseconds for an instruction count; to be asked with rising counts or not, it does not matter. */
-export function clockOf({ waypoints }: RunRecord): (at: number) => number {
+export function clockOf({ waypoints, sleeps }: RunRecord): (at: number) => number {
+  if (sleeps) return clockWithSleeps(sleeps);
   let last = 0;
   return (at) => {
     if (waypoints.length === 0) return at;
@@ -62,6 +63,17 @@ export function clockOf({ waypoints }: RunRecord): (at: number) => number {
     while (last + 1 < waypoints.length && waypoints[last + 1].at <= at) last++;
     const { at: count, ns } = waypoints[last];
     return count > at ? at : at + (ns - count);
+  };
+}
+
+function clockWithSleeps(sleeps: NonNullable<RunRecord['sleeps']>): (at: number) => number {
+  let next = 0;
+  let slept = 0;
+  return (at) => {
+    if (next > 0 && sleeps[next - 1].at > at) [next, slept] = [0, 0];
+    // What has the sleep's own count came behind it: the interrupt that ended it.
+    for (; next < sleeps.length && sleeps[next].at <= at; next++) slept += sleeps[next].ns;
+    return at + slept;
   };
 }
 
