@@ -14,6 +14,7 @@ import type { GuestRam } from '../memory/guest-ram.ts';
 import { EFER, VECTOR, VECTOR_NAMES } from '../x86/constants.ts';
 import { GPR_NAMES, SEGMENT_NAMES, type VcpuState } from '../x86/vcpu-state.ts';
 import type { ExitKind, ExitReason, FaultRecord } from './exit-reason.ts';
+import { type ProfileRow, type ProfileSample, SAMPLE_INTERVAL, topFunctions } from './profile.ts';
 
 /** What the report is made from; a Machine is one. */
 export type CrashScene = {
@@ -31,6 +32,11 @@ export type CrashScene = {
   /** The page walk of a linear address, as the tables are now. */
   walk(address: bigint): WalkTrace;
   consoleLines: readonly string[];
+  /** Where every so manieth of the last instructions was. */
+  samples: readonly ProfileSample[];
+  /** Virtual time since the first instruction, and how much of it passed in HLT, in ns. */
+  virtualTimeNs: number;
+  idleNs: number;
 };
 
 /** `x86_64_start_kernel+0x12`, or undefined for an address without a name. */
@@ -54,6 +60,10 @@ export type CrashReport = {
   end: Place;
   /** Newest last; neighbours with the same `times` are a loop that went round so often. */
   lastBlocks: BlockLine[];
+  /** Functions with their part of the last instructions, largest first; empty for a short run. */
+  profile: { instructions: number; samples: number; functions: ProfileRow[] };
+  /** How much of virtual time the CPU waited in HLT. */
+  idleShare: number;
   lastLines: string[];
 };
 
@@ -61,7 +71,10 @@ export type BlockLine = { rip: string; symbol?: string; times?: number };
 
 /** A guest that ended otherwise survived its faults: there the end says more, and comes first. */
 const ENDED_BY_FAULTS: ReadonlySet<ExitKind> = new Set(['panic', 'triple-fault', 'reset', 'fault-loop', 'killed', 'verdict-failure', 'halted']); // biome-ignore format: one line
+/** Nothing went wrong there; time went by. */
+const HANGS: ReadonlySet<ExitKind> = new Set(['timeout', 'instruction-limit', 'halted']);
 const LAST_LINES = 12;
+const LINES_OF_PANIC = 60;
 const LINES_BEFORE = 4;
 const LINES_AFTER = 4;
 const LONGEST_INSTRUCTION = 15;
@@ -104,8 +117,21 @@ export async function crashReport(scene: CrashScene, symbolise: Symbolise): Prom
       ...named(symbolise(rip)),
       ...(times > 1 && { times }),
     })),
-    lastLines: scene.consoleLines.slice(-LAST_LINES),
+    profile: {
+      instructions: scene.samples.length * SAMPLE_INTERVAL,
+      samples: scene.samples.length,
+      functions: topFunctions(scene.samples, symbolise),
+    },
+    idleShare: scene.virtualTimeNs > 0 ? Math.round((scene.idleNs / scene.virtualTimeNs) * 1000) / 1000 : 0,
+    lastLines: lastLines(scene.consoleLines),
   };
+}
+
+/** A panic's words stand above its stack; they are what the lines are read for. */
+function lastLines(lines: readonly string[]): string[] {
+  const near = lines.slice(-LINES_OF_PANIC);
+  const panic = near.findIndex((line) => line.includes('Kernel panic') || line.includes('BUG: ') || line.includes('Oops: ')); // biome-ignore format: one line
+  return panic < 0 ? lines.slice(-LAST_LINES) : near.slice(Math.min(panic, near.length - LAST_LINES));
 }
 
 const faultName = (vector: number) => VECTOR_NAMES[vector] ?? `vector ${vector}`;
@@ -148,6 +174,15 @@ export function formatCrash(exit: ExitReason, scene: CrashScene, crash: CrashRep
     lines.push(`ended at ${at(end)}`);
     section('code there', code(end));
   };
+  const { profile, idleShare } = crash;
+  if (HANGS.has(exit.kind)) {
+    const percent = (part: number) => `${(part * 100).toFixed(1).padStart(5)} %`;
+    section(
+      `where its last ${profile.instructions.toLocaleString('en')} instructions went`,
+      profile.functions.map(({ where, samples }) => `    ${percent(samples / profile.samples)} ${where}`),
+    );
+    if (idleShare > 0) lines.push(`it waited in hlt for ${percent(idleShare).trim()} of virtual time`);
+  }
   if (ENDED_BY_FAULTS.has(exit.kind)) {
     showFaults();
     if (first?.rip !== end.rip) showEnd();

@@ -4,7 +4,7 @@
  * interrupt works; `runSync` and `step` never do. All of them answer with an ExitReason for whatever the guest did; they
  * throw only for our own mistakes. A run that stopped at a limit, a place or a text can go on; one that ended stays so.
  * Several machines can live in one process: nothing here is global.
- * May not: open files or print.   Next: machine/crash-report.ts. */
+ * May not: open files or print.   Next: machine/profile.ts. */
 import { BootError } from '../base/errors.ts';
 import { alignUp, hex } from '../base/numbers.ts';
 import { type BootPlan, machineSize, placePlan, planMemory } from '../boot/plan.ts';
@@ -319,6 +319,9 @@ export class Machine {
       lastBlocks,
       walk: (address) => walkTrace(this.#cpu.state, this.#cpu.ramSize, address),
       consoleLines: this.console.lines,
+      samples: this.#loop.profile.samples,
+      virtualTimeNs: this.#cpu.now,
+      idleNs: this.#cpu.idleNs,
     };
   }
 

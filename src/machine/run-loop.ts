@@ -13,6 +13,7 @@ import type { Personality } from '../personality/personality.ts';
 import { RFLAGS } from '../x86/constants.ts';
 import type { Board } from './board.ts';
 import type { InputScript, RecordedInput } from './input.ts';
+import { Profile } from './profile.ts';
 import { HASH_INTERVAL, type StateHash } from './state-hash.ts';
 import type { Signal, Verdict } from './verdict.ts';
 
@@ -50,6 +51,8 @@ export class RunLoop {
   #live: Uint8Array[] = [];
   /** Rounds until the host's clock is looked at again; a look costs as much as a port access. */
   #sinceLook = 0;
+  /** Where the instructions go. */
+  readonly profile = new Profile();
   /** Someone may type: a halt without an event is a wait. */
   liveInput = false;
   /** Set by devices and by the console's watchers from inside the CPU's run. */
@@ -218,6 +221,7 @@ export class RunLoop {
   #foldRegisters(): void {
     const { cpu, hash } = this.#parts;
     hash.foldWords(cpu.registerWords());
+    this.profile.sample(cpu.state.rip, cpu.state.cpl === 3);
     this.#nextHash += HASH_INTERVAL;
   }
 }

@@ -57,6 +57,16 @@ describe('a crash report', () => {
     expect(text).toMatch(/last console lines:\n {4}\| x\n$/);
   });
 
+  it('shows the console from the panic on, however long its trace', async () => {
+    const lines = [...Array.from({ length: 50 }, (_, i) => `early ${i}`), 'Kernel panic - not syncing: so', ...Array.from({ length: 30 }, (_, i) => `trace ${i}`)]; // biome-ignore format: one line
+    const { report } = await crash(WILD_WRITE, { consoleLines: lines });
+    expect(report.lastLines).toHaveLength(31);
+    expect(report.lastLines[0]).toBe('Kernel panic - not syncing: so');
+    const short = await crash(WILD_WRITE, { consoleLines: lines.slice(0, 53) });
+    expect(short.report.lastLines).toHaveLength(12);
+    expect(short.report.lastLines.at(-1)).toBe('trace 1');
+  });
+
   it('says where a run ended that had no fault', async () => {
     const { exit, text } = await crash([0x90, 0xeb, 0xfd]); // nop; jmp back
     expect(exit.kind).toBe('instruction-limit');
