@@ -18,6 +18,7 @@ import { multiboot } from './multiboot.ts';
 import { type BootPlan, type BootProtocol, checkPlan, type EntryPath, type Refusal } from './plan.ts';
 import { pvh, pvhEntry } from './pvh.ts';
 import { xenPv } from './xen-pv.ts';
+import { xenPvh } from './xen-pvh.ts';
 
 export { type BootPlan, type BootProtocol, type EntryPath, type PlanWrite, placePlan } from './plan.ts';
 
@@ -27,6 +28,7 @@ export const BOOT_PROTOCOLS: readonly BootProtocol[] = [
   linux32,
   linux64,
   pvh,
+  xenPvh,
   xenPv,
   multiboot,
   flat32,
@@ -34,7 +36,7 @@ export const BOOT_PROTOCOLS: readonly BootProtocol[] = [
 ];
 
 /** Paths that are designed but not built in this version; asking for one says so. */
-export const UNBUILT_PATHS = ['xen-pvh', 'xen-pv32'] as const;
+export const UNBUILT_PATHS = ['xen-pv32'] as const;
 export type UnbuiltPath = (typeof UNBUILT_PATHS)[number];
 
 export const DEFAULT_MEMORY = 256 * MiB;
@@ -74,7 +76,7 @@ export function planBoot(image: KernelImage, spec: BootSpec = {}): BootPlan {
 /** Whether the caller has to unpack a bzImage's payload before `planBoot` can make this plan. */
 export function needsUnpackedKernel(image: KernelImage, { via = 'auto', unpack = 'guest' }: BootSpec): boolean {
   if (image.format !== 'bzimage' || image.payload === undefined) return false;
-  if (via === 'pvh' || via === 'xen-pv') return true;
+  if (via === 'pvh' || via === 'xen-pvh' || via === 'xen-pv') return true;
   return unpack === 'host' && (via === 'linux64' || (via === 'auto' && linux64.accepts(image) === true));
 }
 

@@ -17,7 +17,16 @@ import type { VcpuState } from '../x86/vcpu-state.ts';
 import type { DomainSegment } from './xen/domain-layout.ts';
 
 /** Entry paths that are built. */
-export type EntryPath = 'lguest' | 'linux32' | 'linux64' | 'pvh' | 'xen-pv' | 'multiboot' | 'flat32' | 'flat64';
+export type EntryPath =
+  | 'lguest'
+  | 'linux32'
+  | 'linux64'
+  | 'pvh'
+  | 'xen-pvh'
+  | 'xen-pv'
+  | 'multiboot'
+  | 'flat32'
+  | 'flat64';
 export type PersonalityName = 'bare' | 'xen-pv' | 'xen-hvm' | 'lguest';
 
 export type PlanWrite = {

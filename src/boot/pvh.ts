@@ -5,7 +5,7 @@
  * and module list behind the start info. A bzImage carries no note: its payload is unpacked on the host first.
  * Code at this entry uses absolute physical addresses, so the segments are never moved.
  * Follows: Xen docs/misc/pvh.pandoc and start_info.h, version 1; values as libxc and Firecracker choose them.
- * May not: show anything of Xen; that is xen-pvh.   Next: boot/xen/parameters.ts. */
+ * May not: show anything of Xen; that is xen-pvh.   Next: boot/xen-pvh.ts. */
 import { assert, BootError } from '../base/errors.ts';
 import { hex } from '../base/numbers.ts';
 import { type ElfImage, isElf, type KernelImage, xenNote } from '../image/kernel-image.ts';
@@ -18,7 +18,7 @@ import { CR0 } from '../x86/constants.ts';
 import { protectedModeState, protectedModeWrites } from './first-state.ts';
 import { refuseLoad } from './linux-common.ts';
 import { checkEntry, commandLineWrite, initrdHigh, inOrder, segmentWrites } from './placement.ts';
-import type { BootProtocol, PlanRequest, PlanWrite, Refusal } from './plan.ts';
+import type { BootPlan, BootProtocol, PlanRequest, PlanWrite, Refusal } from './plan.ts';
 
 export const pvh: BootProtocol = {
   name: 'pvh',
@@ -39,39 +39,42 @@ export const pvh: BootProtocol = {
     };
   },
 
-  plan(request) {
-    const { image } = request;
-    const kernel = elfOf(image, request.unpackedKernel);
-    assert(!('why' in kernel), 'pvh accepted this image');
-    refuseLoad(request.load, image.name);
-    const entry = pvhEntry(kernel);
-    assert(entry !== undefined, 'pvh accepted this image, so it has the note');
-    const segments = segmentWrites(kernel);
-    checkEntry(kernel, entry, 'XEN_ELFNOTE_PHYS32_ENTRY', segments);
-    const writes = [...segments, commandLineWrite(request.cmdline, Number.POSITIVE_INFINITY, image.name)];
-    if (request.initrd) writes.push(initrdHigh(request.initrd, request.memoryMap, segments, 2 ** 32, image.name));
-    const { at } = LOW_MEMORY.startInfo;
-    return {
-      via: 'pvh',
-      follows: pvh.follows,
-      image,
-      unpackedKernel: kernel === image ? undefined : kernel,
-      memorySize: request.memorySize,
-      memoryMap: request.memoryMap,
-      cmdline: request.cmdline,
-      writes: inOrder([...writes, startInfo(request, writes), ...protectedModeWrites()]),
-      claims: [],
-      state: protectedModeState({ rip: entry, rbx: BigInt(at), cr0: CR0.PE | CR0.ET }),
-      personality: 'bare',
-      handover: { struct: 'hvm_start_info', at, register: 'ebx' },
-      bootParamsFilledBy: 'guest',
-      entrySymbolHint: 'pvh_start_xen',
-      haltIsSuccess: false,
-      cpuDefault: 'model',
-      notes: [],
-    };
-  },
+  plan: (request) => pvhPlan(request, { via: 'pvh', follows: pvh.follows, personality: 'bare', notes: [] }),
 };
+
+/** What a loader of this kind says of itself. */
+type PvhLoader = Pick<BootPlan, 'via' | 'follows' | 'personality' | 'notes'>;
+
+/** The plan of a kernel that `pvh.accepts`, for whoever hands over hvm_start_info. */
+export function pvhPlan(request: PlanRequest, loader: PvhLoader): BootPlan {
+  const { image } = request;
+  const kernel = elfOf(image, request.unpackedKernel);
+  assert(!('why' in kernel), 'pvh accepted this image');
+  refuseLoad(request.load, image.name);
+  const entry = pvhEntry(kernel);
+  assert(entry !== undefined, 'pvh accepted this image, so it has the note');
+  const segments = segmentWrites(kernel);
+  checkEntry(kernel, entry, 'XEN_ELFNOTE_PHYS32_ENTRY', segments);
+  const writes = [...segments, commandLineWrite(request.cmdline, Number.POSITIVE_INFINITY, image.name)];
+  if (request.initrd) writes.push(initrdHigh(request.initrd, request.memoryMap, segments, 2 ** 32, image.name));
+  const { at } = LOW_MEMORY.startInfo;
+  return {
+    ...loader,
+    image,
+    unpackedKernel: kernel === image ? undefined : kernel,
+    memorySize: request.memorySize,
+    memoryMap: request.memoryMap,
+    cmdline: request.cmdline,
+    writes: inOrder([...writes, startInfo(request, writes, loader.via), ...protectedModeWrites()]),
+    claims: [],
+    state: protectedModeState({ rip: entry, rbx: BigInt(at), cr0: CR0.PE | CR0.ET }),
+    handover: { struct: 'hvm_start_info', at, register: 'ebx' },
+    bootParamsFilledBy: 'guest',
+    entrySymbolHint: 'pvh_start_xen',
+    haltIsSuccess: false,
+    cpuDefault: 'model',
+  };
+}
 
 /** The physical address of the PVH entry: the note's low 32 bits, as every loader takes them. */
 export function pvhEntry(kernel: ElfImage): bigint | undefined {
@@ -103,13 +106,13 @@ function elfOf(image: KernelImage, unpacked: ElfImage | undefined): ElfImage | R
 }
 
 /** Start info, module list and memory map, in one page. */
-function startInfo({ memoryMap, image }: PlanRequest, writes: PlanWrite[]): PlanWrite {
+function startInfo({ memoryMap, image }: PlanRequest, writes: PlanWrite[], via: string): PlanWrite {
   const { at, size } = LOW_MEMORY.startInfo;
   const end = START_INFO_MEMORY_MAP + memoryMap.length * HvmMemmapTableEntry.size;
   if (end > at + size) {
     throw new BootError({
       what: 'the memory map is too long for the start-info page',
-      where: `${image.name} via pvh`,
+      where: `${image.name} via ${via}`,
       why: `${memoryMap.length} entries would end at ${hex(end)}, past ${hex(at + size)}`,
       fix: 'use a memory map with fewer entries',
     });

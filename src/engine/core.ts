@@ -63,6 +63,15 @@ export interface TrapHooks {
   interrupt(): void;
 }
 
+/** A hypervisor beside the guest, which calls it. */
+export interface CallHooks {
+  /** VMCALL or VMMCALL at any CPL; state.rip is the instruction's own. True: it is to run again. */
+  hypercall(): boolean;
+  /** Registers that the CPU has not; undefined or false: #GP(0). */
+  readMsr(number: number): bigint | undefined;
+  writeMsr(number: number, value: bigint): boolean;
+}
+
 export const ACCESS = { READ: 0, WRITE: 1, FETCH: 2 } as const;
 export type Access = 0 | 1 | 2;
 
@@ -99,6 +108,8 @@ export interface HelperInsn {
 export interface CpuCore {
   readonly state: CpuState;
   readonly host: CpuHost;
+  /** Absent: VMCALL and VMMCALL raise #UD. */
+  readonly calls?: CallHooks | undefined;
   /** Guest RAM in bytes; guest-physical addresses at or above it go to host.mmio*. */
   readonly ramSize: number;
   /** Instructions completed so far, exact at any moment (in a helper: without the running instruction). */

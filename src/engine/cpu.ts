@@ -18,6 +18,7 @@ import { Blocks, type HelperRecord, STEP } from './blocks.ts';
 import { CodeFetch } from './code-fetch.ts';
 import {
   type Access,
+  type CallHooks,
   type CpuHost,
   GuestFault,
   type HelperInsn,
@@ -89,7 +90,7 @@ export type CpuOptions = {
 };
 
 /** How a helper ends its turn, beyond its effect. */
-const EVENT_HELPERS = new Set(['in', 'out', 'ins', 'outs']);
+const EVENT_HELPERS = new Set(['in', 'out', 'ins', 'outs', 'vmcall', 'vmmcall']);
 
 export class Cpu implements SystemCore {
   readonly buffer: ArrayBuffer;
@@ -223,6 +224,11 @@ export class Cpu implements SystemCore {
     return this.#halted;
   }
 
+  /** It goes on. */
+  wake(): void {
+    this.#halted = false;
+  }
+
   /** The guest waits, as after HLT: what a hypervisor's blocking call does. */
   halt(): void {
     this.#halted = true;
@@ -273,6 +279,8 @@ export class Cpu implements SystemCore {
 
   /** The hypervisor behind the guest, if there is one; set before the first instruction. */
   hooks: TrapHooks | undefined;
+  /** The hypervisor that the guest calls, likewise. */
+  calls: CallHooks | undefined;
 
   setBreakpoints(addresses: Iterable<bigint>): void {
     this.#breakpoints = new Set([...addresses].map((a) => BigInt.asUintN(64, a)));

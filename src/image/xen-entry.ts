@@ -1,31 +1,26 @@
-/** What an image carries for the entry paths of Xen that are not built yet.
+/** What an image carries for the entry path of Xen that is not built yet, 32-bit PV.
  *
  * Judged by headers and notes alone, as Xen's domain builder judges them first.
  * Follows: Xen xen/common/libelf/libelf-dominfo.c and tools/libs/guest/xg_dom_core.c.
- * May not: say how to boot; boot/ does when the paths are built.   Next: initrd/newc.ts. */
+ * May not: say how to boot; boot/ does when the path is built.   Next: initrd/newc.ts. */
 import { EM_386 } from '../layout/elf.ts';
 import { XEN_ELFNOTE } from '../layout/xen-notes.ts';
 import { type ElfImage, isElf, type KernelImage, xenNote } from './kernel-image.ts';
 
 export type Judgement = { carries: true } | { carries: false; why: string; fix: string };
-export type XenPath = 'xen-pvh' | 'xen-pv32';
+export type XenPath = 'xen-pv32';
 
 const no = (why: string, fix: string): Judgement => ({ carries: false, why, fix });
 
 /** `unpacked` is the payload of a bzImage. */
-export function judgeXenPath(via: XenPath, image: KernelImage, unpacked?: ElfImage): Judgement {
+export function judgeXenPath(_via: XenPath, image: KernelImage, unpacked?: ElfImage): Judgement {
   const kernel = isElf(image) ? image : unpacked;
   if (!kernel)
     return no(
       'the notes are in an ELF kernel, and there is none to read',
       'give a vmlinux, or a bzImage of protocol 2.08 or newer',
     );
-  return via === 'xen-pvh' ? pvh(kernel) : pv32(kernel);
-}
-
-function pvh(kernel: ElfImage): Judgement {
-  if (xenNote(kernel, XEN_ELFNOTE.PHYS32_ENTRY)) return { carries: true };
-  return no('no note named "Xen" of type 18 (XEN_ELFNOTE_PHYS32_ENTRY)', 'build the kernel with CONFIG_PVH=y');
+  return pv32(kernel);
 }
 
 function pv32(kernel: ElfImage): Judgement {

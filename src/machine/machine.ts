@@ -14,7 +14,8 @@ import { peekLinear } from '../engine/peek.ts';
 import { walkTrace } from '../engine/walk-trace.ts';
 import type { GuestRam } from '../memory/guest-ram.ts';
 import { PseudoPhysicalMemory } from '../memory/pseudo-physical-memory.ts';
-import type { Personality, RegisteredTrap, ToldEvent } from '../personality/personality.ts';
+import type { Hypervisor, PersonalityWorld, RegisteredTrap, ToldEvent } from '../personality/personality.ts';
+import { cpuBehindXen } from '../personality/xen/hvm/cpuid.ts';
 import type { KernelPlace, MemoryView, MovableKernel } from '../symbols/kernel-place.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { DEFAULT_MODEL, MAX_MODEL, parseCpuModel } from '../x86/cpuid.ts';
@@ -24,6 +25,7 @@ import { BoardHost } from './board-host.ts';
 import { GuestConsole } from './console.ts';
 import type { CrashScene } from './crash-report.ts';
 import type { ExitReason } from './exit-reason.ts';
+import { createHvmPersonality, HvmHost } from './hvm-host.ts';
 import { InputScript, type RecordedInput, type ScriptStep } from './input.ts';
 import { PatternWatch, type TextPattern } from './pattern.ts';
 import { createPersonality, PersonalityHost } from './personality-host.ts';
@@ -124,7 +126,7 @@ export class Machine {
   readonly #verdict: Verdict;
   readonly #loop: RunLoop;
   readonly #hash = new StateHash();
-  #personality: Personality | undefined;
+  #personality: Hypervisor | undefined;
   readonly #rtcSeconds: number;
   #expectSeen = false;
   readonly #expect: PatternWatch | undefined;
@@ -135,10 +137,10 @@ export class Machine {
 
   /** Builds the machine that the plan asks for and places the plan in its memory. */
   static async create(plan: BootPlan, options: MachineOptions = {}): Promise<Machine> {
-    const bare = plan.personality === 'bare';
-    const host = bare ? new BoardHost() : new PersonalityHost();
+    const host = hostFor(plan);
     const base = plan.cpuDefault === 'max' ? MAX_MODEL : DEFAULT_MODEL;
-    const cpuModel = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
+    const asked = options.cpu === undefined ? base : parseCpuModel(options.cpu, base);
+    const cpuModel = host instanceof HvmHost ? cpuBehindXen(asked) : asked;
     const cpu = Cpu.create({
       ramSize: alignUp(machineSize(plan), RAM_GRAIN),
       cpuModel,
@@ -151,23 +153,44 @@ export class Machine {
     cpu.tracer = options.tracer;
     if (host instanceof PersonalityHost) machine.#stepBehind(host);
     else host.settled = () => machine.#loop.settled();
+    if (host instanceof HvmHost) machine.#stepBeside(host);
     return machine;
   }
 
   /** Puts the plan's personality between the guest and the board. */
   #stepBehind(host: PersonalityHost): void {
     const { plan } = this;
-    const personality = createPersonality(plan, {
+    const personality = createPersonality(plan, this.#world());
+    host.personality = personality;
+    this.#cpu.hooks = personality;
+    this.#have(personality);
+    this.#loop.boardTakesInput = false;
+  }
+
+  /** Puts it beside the two. */
+  #stepBeside(host: HvmHost): void {
+    const personality = createHvmPersonality(this.plan, this.#world());
+    host.personality = personality;
+    this.#cpu.calls = personality;
+    this.#have(personality);
+  }
+
+  #have(personality: Hypervisor): void {
+    this.#loop.personality = personality;
+    this.#personality = personality;
+  }
+
+  #world(): PersonalityWorld {
+    return {
       cpu: this.#cpu,
-      console: (byte) => this.console.push(byte),
+      console: (byte) => {
+        this.#loop.boardTakesInput = false;
+        this.console.push(byte);
+      },
       end: (end) => this.#signal(end),
       rtcSeconds: this.#rtcSeconds,
       told: this.#toldOf(),
-    });
-    host.personality = personality;
-    this.#cpu.hooks = personality;
-    this.#loop.personality = personality;
-    this.#personality = personality;
+    };
   }
 
   /** Where a personality tells what it does, when events are traced. */
@@ -199,7 +222,11 @@ export class Machine {
     this.#verdict = new Verdict({ clock, haltOk: options.haltOk || plan.haltIsSuccess, debugExitSuccess: options.debugExitSuccess }); // biome-ignore format: one line
     this.board = createBoard({
       clock,
-      console: (byte) => this.console.push(byte),
+      console: (byte) => {
+        this.#loop.boardTakesInput = true;
+        this.console.push(byte);
+      },
+      debugConsole: (byte) => this.console.push(byte),
       rtcSeconds: options.rtcSeconds,
       onReset: (how) => this.#signal({ kind: 'reset', how }),
       onDebugExit: (value) => this.#signal({ kind: 'debug-exit', value }),
@@ -587,6 +614,12 @@ const placeAt = ({ places }: Run, at: bigint): string => places.find(({ address 
 
 /** Whatever else somebody aborts a run with is as good as Ctrl-C. */
 const signalName = (reason: unknown): 'SIGINT' | 'SIGTERM' => (reason === 'SIGTERM' ? 'SIGTERM' : 'SIGINT');
+
+/** What the plan's personality wants between the CPU and the board. */
+function hostFor({ personality }: BootPlan): BoardHost | PersonalityHost {
+  if (personality === 'bare') return new BoardHost();
+  return personality === 'xen-hvm' ? new HvmHost() : new PersonalityHost();
+}
 
 /** Lets timers, signals and streams have their turn. */
 function turnOfTheEventLoop(): Promise<void> {

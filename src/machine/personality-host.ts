@@ -3,7 +3,7 @@
  * A guest behind a personality reaches no device: ports lead to the personality, interrupts come from it, and physical
  * addresses outside its memory are the personality's, or read all-ones as everywhere. The plan named the personality;
  * here it is made.
- * May not: know what a personality does with what it is asked.   Next: machine/state-hash.ts. */
+ * May not: know what a personality does with what it is asked.   Next: machine/hvm-host.ts. */
 import { BootError } from '../base/errors.ts';
 import type { BootPlan } from '../boot/plan.ts';
 import type { CpuHost } from '../engine/core.ts';

@@ -9,7 +9,7 @@
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { Unbuilt } from '../engine/core.ts';
 import type { Cpu, CpuExit } from '../engine/cpu.ts';
-import type { Personality } from '../personality/personality.ts';
+import type { Hypervisor } from '../personality/personality.ts';
 import { RFLAGS } from '../x86/constants.ts';
 import type { Board } from './board.ts';
 import type { InputScript, RecordedInput } from './input.ts';
@@ -61,7 +61,9 @@ export class RunLoop {
   readonly taken: RecordedInput[] = [];
   /** What stands behind the guest, when it is not on bare metal: it has events of its own, and interrupts instead of
    * the board. */
-  personality: Personality | undefined;
+  personality: Hypervisor | undefined;
+  /** Input goes to the serial port, and not to the hypervisor's console: to where the guest has last printed. */
+  boardTakesInput = true;
 
   constructor(parts: LoopParts) {
     this.#parts = parts;
@@ -84,10 +86,10 @@ export class RunLoop {
     );
   }
 
-  #eventStays(board: Board): boolean {
-    if (!board.pio.eventsTouched) return true;
-    board.pio.eventsTouched = false;
-    return board.nextEvent() === this.#armedEvent;
+  #eventStays({ pio }: Board): boolean {
+    if (!pio.eventsTouched) return true;
+    pio.eventsTouched = false;
+    return this.#nextEvent() === this.#armedEvent;
   }
 
   type(bytes: Uint8Array): void {
@@ -164,10 +166,16 @@ export class RunLoop {
 
   /** The CPU waits for an interrupt. Time jumps to what can bring one; if nothing can, the guest is at its end. */
   #halted(): Stop | undefined {
-    const { cpu, board, verdict, replay } = this.#parts;
+    const { cpu, verdict, replay } = this.#parts;
     if (this.pending || verdict.ended) return undefined; // an OUT right before the HLT; the loop's head sees to it
-    if ((cpu.state.rflags & RFLAGS.IF) === 0) return halt(true);
-    if (this.personality ? this.personality.interruptPending() : board.intr()) return undefined;
+    const call = this.personality?.blockedCall?.();
+    if (call === 'over') {
+      this.personality?.wake?.();
+      cpu.wake();
+      return undefined;
+    }
+    if (call === undefined && (cpu.state.rflags & RFLAGS.IF) === 0) return halt(true);
+    if ((cpu.state.rflags & RFLAGS.IF) !== 0 && cpu.host.interruptPending()) return undefined;
     const event = earliest(this.#nextEvent(), replay[0]?.atNs);
     if (this.liveInput) return this.#live.length > 0 ? undefined : { kind: 'idle', until: event };
     if (event === undefined) return halt(false);
@@ -208,8 +216,8 @@ export class RunLoop {
   #send(bytes: Uint8Array): void {
     const { cpu, board } = this.#parts;
     this.taken.push({ atNs: cpu.now, bytes });
-    if (this.personality) this.personality.receive?.(bytes);
-    else board.send(bytes);
+    if (this.boardTakesInput) board.send(bytes);
+    else this.personality?.receive?.(bytes);
   }
 
   #takePending(): Signal {

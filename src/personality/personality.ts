@@ -27,34 +27,61 @@ export type Trap = {
  * completed: the instruction has been carried out, and RIP is where the guest goes on; it counts as one. */
 export type TrapAnswer = 'native' | 'entered' | 'completed';
 
-export interface Personality {
+/** What every hypervisor has: interrupts and events of its own. */
+export interface Hypervisor {
+  /** Whether the guest is to be interrupted before its next instruction. Asked often: must be cheap. It is asked while
+   * the hardware RFLAGS.IF is set and no shadow holds. */
+  interruptPending(): boolean;
+  /** Virtual time (ns) of the next thing that happens by itself; undefined when nothing is due. */
+  nextEvent(): number | undefined;
+  /** Does what is due at the CPU's `now`. */
+  runEvents(): void;
+  /** What somebody types at the guest's console; absent where the guest has no way to read. */
+  receive?(bytes: Uint8Array): void;
+  /** Handlers that the guest has registered, by vector: what a trace shows instead of an IDT. */
+  traps?(): ReadonlyMap<number, RegisteredTrap>;
+  /** Whether the guest waits inside a call that ends by itself, whatever RFLAGS.IF says. */
+  blockedCall?(): 'waits' | 'over' | undefined;
+  /** The guest goes on behind such a call. */
+  wake?(): void;
+  /** Names of what the guest asked for and is not built, each once: for the report. */
+  readonly missing: readonly string[];
+}
+
+/** A hypervisor beside a guest that owns its CPU: exceptions, ports and devices are the guest's and the board's. */
+export interface HvmPersonality extends Hypervisor {
+  /** VMCALL or VMMCALL, at any CPL. True: the instruction is to run again. */
+  hypercall(): boolean;
+  /** Registers that the CPU has not; undefined or false: #GP(0). */
+  readMsr(number: number): bigint | undefined;
+  writeMsr(number: number, value: bigint): boolean;
+  /** Takes the interrupt that `interruptPending` announced: its vector. */
+  acknowledge(): number;
+  /** A device's interrupt is taken instead. */
+  deviceInterrupt(): void;
+  /** Physical addresses outside RAM; undefined or false where they are the board's. */
+  physicalRead(at: number, size: 1 | 2 | 4): number | undefined;
+  physicalWrite(at: number, size: 1 | 2 | 4, value: number): boolean;
+}
+
+/** A hypervisor that stands between a guest and its CPU. */
+export interface Personality extends Hypervisor {
   /** state.rip is what a handler would see: the instruction of a fault, the next one of a trap. */
   exception(trap: Trap): TrapAnswer;
   /** INT n, INT3, INTO (taken) and INT1; state.rip is the instruction's own. */
   softwareInterrupt(vector: number, nextRip: bigint): TrapAnswer;
   /** SYSCALL; state.rip is the instruction's own. */
   systemCall(nextRip: bigint): TrapAnswer;
-  /** Whether the guest is to be interrupted before its next instruction. Asked often: must be cheap, and may change only
-   * in this interface's methods. It is asked while the hardware RFLAGS.IF is set and no shadow holds. */
+  /** May change only in this interface's methods. */
   interruptPending(): boolean;
   /** Takes the interrupt that `interruptPending` announced: wakes a halted guest, sends it to its handler. */
   interrupt(): void;
-  /** Virtual time (ns) of the next thing that happens by itself; undefined when nothing is due. */
-  nextEvent(): number | undefined;
-  /** Does what is due at the CPU's `now`. */
-  runEvents(): void;
   /** Ports, when the CPU lets the guest have them (IOPL); all-ones where nothing answers. */
   portRead(port: number, size: 1 | 2 | 4): number;
   portWrite(port: number, size: 1 | 2 | 4, value: number): void;
   /** Physical addresses outside RAM; absent where they are the board's, and read all-ones. */
   physicalRead?(at: number, size: 1 | 2 | 4): number;
   physicalWrite?(at: number, size: 1 | 2 | 4, value: number): void;
-  /** What somebody types at the guest's console; absent where the guest has no way to read. */
-  receive?(bytes: Uint8Array): void;
-  /** Handlers that the guest has registered, by vector: what a trace shows instead of an IDT. */
-  traps?(): ReadonlyMap<number, RegisteredTrap>;
-  /** Names of what the guest asked for and is not built, each once: for the report. */
-  readonly missing: readonly string[];
 }
 
 /** A handler as the guest has registered it. */
@@ -154,6 +181,8 @@ export interface PersonalityCpu {
   physicalWritten(at: number, length: number): void;
   /** The guest waits: it runs on when `interruptPending` says so. */
   halt(): void;
+  /** It runs on without one. */
+  wake(): void;
 }
 
 /** What `readLinear` and its kin throw when the guest's own access would have faulted. */

@@ -109,6 +109,8 @@ export type CpuModel = {
   signature: number;
   features: ReadonlySet<string>;
   physicalBits: number;
+  /** What a hypervisor shows from leaf 0x40000000 on. */
+  hypervisorLeaf?: (leaf: number, subleaf: number) => CpuidResult;
 };
 
 const K8 = 0x0006_0fb1;
@@ -151,7 +153,7 @@ export function cpuid(model: CpuModel, leaf: number, subleaf: number): CpuidResu
     case 0x8000_0008:
       return { ...NOTHING, eax: model.physicalBits | (48 << 8) };
     default:
-      return NOTHING;
+      return leaf >>> 8 === 0x40_0000 ? (model.hypervisorLeaf?.(leaf, subleaf) ?? NOTHING) : NOTHING;
   }
 }
 

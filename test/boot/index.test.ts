@@ -110,7 +110,7 @@ describe('planBoot', () => {
 
   it('names the paths there are when asked for another', () => {
     expect(() => planBoot(images['bzImage, 64-bit'], { via: 'bios' as never })).toThrow(
-      'lguest, linux32, linux64, pvh, xen-pv, multiboot, flat32, flat64, auto',
+      'lguest, linux32, linux64, pvh, xen-pvh, xen-pv, multiboot, flat32, flat64, auto',
     );
   });
 

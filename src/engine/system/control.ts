@@ -4,7 +4,8 @@
  * CR4 and EFER exist is the CPUID model's word, so a guest cannot turn on what it was not shown.
  * Follows: SDM Vol. 3, 2.5, 2.2.1, 9.8.5 (long mode), 17.2 (debug registers); Vol. 2 for each instruction.
  * Departures: leaving protected mode ends the run by name; a CR3 load drops global pages too; MTRRs and caches do not
- * exist, so CD, NW, WBINVD and INVD only check. VMCALL and VMMCALL raise #UD here; a personality comes before.
+ * exist, so CD, NW, WBINVD and INVD only check. VMCALL and VMMCALL lead to a hypervisor beside the guest, either of them
+ * on any model, and raise #UD where there is none.
  * May not: know a device.   Next: engine/system/msr-access.ts. */
 import { CR0, CR4, DR6, DR6_FIXED, DR7, DR7_FIXED, EFER, VECTOR } from '../../x86/constants.ts';
 import { cpuid as leaves } from '../../x86/cpuid.ts';
@@ -243,6 +244,12 @@ function swapgs(core: SystemCore): void {
   state.set64('KERNEL_GS_BASE', base);
 }
 
+// ---- A hypervisor beside the guest
+
+function hypercall(core: SystemCore): boolean {
+  return core.calls?.hypercall() ?? fault(VECTOR.UD);
+}
+
 export const controlHelpers: Record<string, SystemHelper> = {
   mov_from_cr,
   mov_to_cr,
@@ -268,6 +275,6 @@ export const controlHelpers: Record<string, SystemHelper> = {
   stac: undefinedOpcode,
   clac: undefinedOpcode,
   vmrun: undefinedOpcode,
-  vmcall: undefinedOpcode,
-  vmmcall: undefinedOpcode,
+  vmcall: hypercall,
+  vmmcall: hypercall,
 };

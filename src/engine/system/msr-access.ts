@@ -107,11 +107,14 @@ function writePat(core: SystemCore, value: bigint): void {
 }
 
 function rdmsr(core: SystemCore): void {
-  setEdxEax(core, readMsr(core, row(core, false)));
+  const hypervisors = core.state.cpl === 0 ? core.calls?.readMsr(Number(core.state.gpr(RCX, 4))) : undefined;
+  if (hypervisors !== undefined) setEdxEax(core, hypervisors);
+  else setEdxEax(core, readMsr(core, row(core, false)));
 }
 
 function wrmsr(core: SystemCore): void {
   const value = (core.state.gpr(RDX, 4) << 32n) | core.state.gpr(RAX, 4);
+  if (core.state.cpl === 0 && core.calls?.writeMsr(Number(core.state.gpr(RCX, 4)), value)) return;
   writeMsr(core, row(core, true), value);
 }
 

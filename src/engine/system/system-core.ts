@@ -12,7 +12,9 @@ export interface SystemCore extends CpuCore {
   unknownMsr?(number: number, write: boolean): void;
 }
 
-export type SystemHelper = (core: SystemCore, insn: HelperInsn) => void;
+/** True: the helper has set RIP. */
+// biome-ignore lint/suspicious/noConfusingVoidType: most answer nothing
+export type SystemHelper = (core: SystemCore, insn: HelperInsn) => void | boolean;
 
 export const RAX = 0;
 export const RCX = 1;

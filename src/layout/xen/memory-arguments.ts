@@ -188,6 +188,23 @@ export const XenAddToPhysmap32 = struct(
   },
 );
 
+export const XenRemoveFromPhysmap = struct(
+  'xen_remove_from_physmap',
+  { from: memory, size: 0x10, reserved: [[2, 6]] },
+  {
+    domid: u16(0),
+    gpfn: u64(8),
+  },
+);
+export const XenRemoveFromPhysmap32 = struct(
+  'xen_remove_from_physmap',
+  { from: memory, size: 8, reserved: [[2, 2]] },
+  {
+    domid: u16(0),
+    gpfn: u32(4),
+  },
+);
+
 export const XenFeatureInfo = struct(
   'xen_feature_info',
   { from: version, size: 8 },

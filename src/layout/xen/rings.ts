@@ -2,7 +2,7 @@
  *
  * Each has a ring in either direction. Indices run freely and are taken modulo the ring's size; whoever produces moves
  * `prod`, whoever consumes moves `cons`, and both tell the other side by the event channel in start_info.
- * Follows: Xen xen/include/public/io/console.h and xs_wire.h.   Next: layout/lguest-data.ts. */
+ * Follows: Xen xen/include/public/io/console.h and xs_wire.h.   Next: layout/xen/hvm.ts. */
 import { bytes, struct, u8, u32 } from '../struct.ts';
 
 /** Values of `connection` in both pages. */
@@ -38,3 +38,13 @@ export const XsdSockmsg = struct('xsd_sockmsg', { from: 'xen/include/public/io/x
   tx_id:  u32(8),
   len:    u32(0xc, 'of what follows'),
 }); // biome-ignore format: a table
+
+/** enum xsd_sockmsg_type. */
+export const XS_TYPE = {
+  CONTROL: 0, DIRECTORY: 1, READ: 2, GET_PERMS: 3, WATCH: 4, UNWATCH: 5, TRANSACTION_START: 6, TRANSACTION_END: 7,
+  INTRODUCE: 8, RELEASE: 9, GET_DOMAIN_PATH: 10, WRITE: 11, MKDIR: 12, RM: 13, SET_PERMS: 14, WATCH_EVENT: 15,
+  ERROR: 16, IS_DOMAIN_INTRODUCED: 17, RESUME: 18, SET_TARGET: 19, RESET_WATCHES: 21, DIRECTORY_PART: 22,
+} as const; // biome-ignore format: a table
+
+/** Values of the store page's `error`. */
+export const XS_ERROR = { NONE: 0, COMM: 1, RINGIDX: 2, PROTO: 3 } as const;

@@ -6,8 +6,8 @@
  * Follows: xen/include/public/io/console.h, tools/console/daemon/io.c, xen/drivers/char/console.c.
  * Next: personality/xen/memory-calls.ts. */
 import { RING_CONNECTED, XenconsInterface } from '../../layout/xen/rings.ts';
-import type { Domain } from './domain.ts';
 import { E2BIG, ENOSYS } from './errno.ts';
+import type { GuestDomain } from './guest-domain.ts';
 import { int32 } from './guest-values.ts';
 import type { Hypercall } from './hypercall-row.ts';
 
@@ -19,18 +19,23 @@ const WRITE_CHUNK = 4096;
 const MOST_INPUT = 65536;
 
 export class ConsoleRing {
-  readonly #domain: Domain;
+  readonly #domain: GuestDomain;
   /** Machine address of the page. */
   readonly #page: number;
   readonly #port: number;
   #input: number[] = [];
 
-  constructor(domain: Domain, page: number, port: number) {
+  constructor(domain: GuestDomain, page: number, port: number) {
     this.#domain = domain;
     this.#page = page;
     this.#port = port;
     domain.events.set(port, { kind: 'interdomain', remoteDomain: 0, remotePort: 0, notify: () => this.notified() });
     domain.setMachine8(page + XenconsInterface.offsetOf('connection'), RING_CONNECTED);
+  }
+
+  /** Whether the guest has ever printed here. */
+  get isUsed(): boolean {
+    return this.#domain.machine32(this.#page + XenconsInterface.offsetOf('out_prod')) !== 0;
   }
 
   notified(): void {
@@ -73,7 +78,7 @@ export class ConsoleRing {
   }
 }
 
-export const CONSOLE_CALLS: readonly Hypercall[] = [
+export const CONSOLE_CALLS: readonly Hypercall<GuestDomain>[] = [
   {
     number: 18,
     name: 'console_io',
@@ -90,7 +95,7 @@ export const CONSOLE_CALLS: readonly Hypercall[] = [
   },
 ];
 
-function write(domain: Domain, count: number, buffer: bigint): number {
+function write(domain: GuestDomain, count: number, buffer: bigint): number {
   const size = Math.min(count, WRITE_CHUNK);
   for (const byte of domain.copyFromGuest(buffer, size)) domain.world.console(byte);
   if (size < count) domain.again = [0n, BigInt(count - size), BigInt.asUintN(64, buffer + BigInt(size)), 0n, 0n];

@@ -6,7 +6,7 @@
  * Next: personality/xen/msrs.ts. */
 
 import { CR4 } from '../../x86/constants.ts';
-import { type CpuidResult, cpuid } from '../../x86/cpuid.ts';
+import { type CpuidResult, type CpuModel, cpuid } from '../../x86/cpuid.ts';
 import type { Domain } from './domain.ts';
 import { XEN_VERSION } from './version.ts';
 
@@ -37,7 +37,7 @@ const HYPERVISOR = bits(31);
 const OSXSAVE = bits(27);
 
 export function guestCpuid(domain: Domain, leaf: number, subleaf: number): CpuidResult {
-  if (leaf >>> 8 === XEN_BASE >>> 8) return xenLeaf(domain, leaf - XEN_BASE, subleaf);
+  if (leaf >>> 8 === XEN_BASE >>> 8) return xenLeaf(domain.cpu.model, leaf - XEN_BASE, subleaf);
   const result = cpuid(domain.cpu.model, leaf, subleaf);
   const hidden = HIDDEN[leaf];
   if (hidden) {
@@ -52,7 +52,8 @@ export function guestCpuid(domain: Domain, leaf: number, subleaf: number): Cpuid
   return result;
 }
 
-function xenLeaf(domain: Domain, leaf: number, subleaf: number): CpuidResult {
+/** Xen's own leaf, counted from its first, as a PV guest has it. */
+export function xenLeaf(model: CpuModel, leaf: number, subleaf: number): CpuidResult {
   const nothing = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
   switch (leaf) {
     case 0:
@@ -66,7 +67,7 @@ function xenLeaf(domain: Domain, leaf: number, subleaf: number): CpuidResult {
       if (subleaf === 1) return { ...nothing, ecx: 0x8000_0000, edx: 1 }; // offset 0; multiplier and shift of the clock
       return subleaf === 2 ? { ...nothing, eax: KHZ } : nothing;
     case 5: // the width of machine addresses: at most 44 bits, or Linux takes grant table version 2
-      return { ...nothing, ebx: Math.min(domain.cpu.model.physicalBits, 44) };
+      return { ...nothing, ebx: Math.min(model.physicalBits, 44) };
     default:
       return nothing;
   }

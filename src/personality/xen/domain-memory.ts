@@ -29,9 +29,6 @@ export type DomainMemorySetup = {
   domid: number;
 };
 
-/** The one guest's number: 0 would be the privileged domain's. */
-export const GUEST_DOMID = 1;
-
 export class DomainMemory {
   readonly machine: MachineMemory;
   readonly types: FrameTypes;

@@ -6,34 +6,24 @@
  * each takes a Domain.
  * Follows: xen/arch/x86/include/asm/domain.h (struct pv_vcpu), guest_access.h.
  * May not: judge a guest; know a hypercall.   Next: personality/xen/events.ts. */
-import { XEN_AREA } from '../../layout/xen/addresses.ts';
-import { DOMID_SELF } from '../../layout/xen/event-arguments.ts';
-import { type MachineFrames, type Mfn, machineAddress } from '../../memory/machine-frames.ts';
+import { M2P_VIRT_START, XEN_AREA } from '../../layout/xen/addresses.ts';
+import { type MachineFrames, type Mfn, machineAddress, mfn } from '../../memory/machine-frames.ts';
 import { CR0 } from '../../x86/constants.ts';
-import type { PersonalityCpu, PersonalityRegisters, PersonalityWorld } from '../personality.ts';
-import type { ConsoleRing } from './console.ts';
-import { DomainMemory, GUEST_DOMID } from './domain-memory.ts';
+import type { PersonalityWorld } from '../personality.ts';
+import { DomainMemory } from './domain-memory.ts';
 import { EFAULT, Refused } from './errno.ts';
 import { EventChannels } from './events.ts';
-import type { HypercallArgs } from './hypercall-row.ts';
-import { Clock } from './time.ts';
-
-/** Whether a domain number in a call's argument means the guest. */
-export const isSelf = (domid: number): boolean => domid === DOMID_SELF || domid === GUEST_DOMID;
+import { FRAME } from './frame-types.ts';
+import { ASSIST, GUEST_DOMID, GuestDomain } from './guest-domain.ts';
+import { Clock, PERIODIC_AT_START } from './time.ts';
 
 const LOW_END = 0x8000_0000_0000n;
 const LINEAR_END = 1n << 64n;
 
-/** vm_assist types (xen/include/public/xen.h). */
-export const ASSIST = {
-  SEGMENTS_4GB: 0,
-  SEGMENTS_4GB_NOTIFY: 1,
-  WRITABLE_PAGETABLES: 2,
-  PAE_EXTENDED_CR3: 3,
-  ARCHITECTURAL_IOPL: 4,
-  RUNSTATE_UPDATE_FLAG: 5,
-  M2P_STRICT: 32,
-} as const;
+/** XENFEAT_* of a plain 64-bit PV guest: mmu_pt_update_preserve_ad 5, highmem_assist 6, gnttab_map_avail_bits 7,
+ * memory_op_vnode_supported 13, direct_mapped 17. Bit 4, pae_pgdir_above_4gb, follows its assist. */
+const FEATURES = [5, 6, 7, 13, 17].reduce((mask, bit) => mask | (1 << bit), 0);
+const PAE_PGDIR_ABOVE_4GB = 1 << 4;
 
 /** One entry of the trap table; address 0 means that no handler is there. Its selector is not kept: a 64-bit guest's
  * handlers are entered with Xen's own. */
@@ -43,13 +33,8 @@ export type Callback = { address: bigint; masksEvents: boolean };
 export const NO_CALLBACK: Callback = { address: 0n, masksEvents: false };
 export const NO_TRAP: TrapEntry = { address: 0n, dpl: 0, masksEvents: false };
 
-export class Domain {
-  readonly world: PersonalityWorld;
-  readonly cpu: PersonalityCpu;
-  readonly state: PersonalityRegisters;
+export class Domain extends GuestDomain {
   readonly frames: MachineFrames;
-  /** Names of what the guest asked for and is not built, each once. */
-  readonly missing: string[] = [];
 
   /** TF_kernel_mode: the one thing that tells the guest's kernel from its programs. Both run at CPL 3. */
   kernelMode = true;
@@ -65,8 +50,6 @@ export class Domain {
   iopl = 0;
   /** The four CR4 bits that are the guest's choice. */
   guestCr4 = 0;
-  /** Bits by vm_assist type. */
-  assists = 0n;
   /** The bytes last written to I/O port 0xcf8, which nobody reads. */
   configAddress = 0;
   /** The port bitmap of physdev_op set_iobitmap: where in the kernel's space, and how many ports it has. */
@@ -74,23 +57,12 @@ export class Domain {
   readonly memory: DomainMemory;
   readonly events: EventChannels;
   readonly clock: Clock;
-  /** Set by a handler that has done a part of a long call: the arguments for what is left. The guest executes its
-   * instruction again with them, as Xen's continuations do. */
-  again: HypercallArgs | undefined;
-  inMulticall = false;
-  /** Frames of the grant table that the guest has asked for. */
-  grantFrames = 1;
-  console!: ConsoleRing; // there before the first instruction
-  /** Set when the run has ended: what follows in the same hypercall changes nothing more. */
-  ended = false;
 
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
 
   constructor(world: PersonalityWorld, frames: MachineFrames, rootMfn: Mfn) {
-    this.world = world;
-    this.cpu = world.cpu;
-    this.state = world.cpu.state;
+    super(world);
     this.frames = frames;
     this.kernelRoot = rootMfn;
     this.kernelSp = world.cpu.state.gpr(RSP);
@@ -98,25 +70,31 @@ export class Domain {
     this.#bytes = new Uint8Array(world.cpu.buffer, world.cpu.ramOffset, world.cpu.ramSize);
     this.memory = new DomainMemory({ cpu: world.cpu, frames, roots: this, domid: GUEST_DOMID });
     this.events = new EventChannels(this, machineAddress(frames.hypervisor.sharedInfo.first));
-    this.clock = new Clock(this);
+    this.clock = new Clock(this, PERIODIC_AT_START);
     this.events.onPending = (port) => this.clock.portPending(port);
   }
 
-  hasAssist(type: number): boolean {
-    return ((this.assists >> BigInt(type)) & 1n) !== 0n;
+  get features(): number {
+    return FEATURES | (this.hasAssist(ASSIST.PAE_EXTENDED_CR3) ? PAE_PGDIR_ABOVE_4GB : 0);
+  }
+  readonly virtStart = M2P_VIRT_START;
+
+  get mostGrantFrames(): number {
+    return this.frames.hypervisor.grants.count;
+  }
+  grantFrame(index: number): number {
+    return this.frames.hypervisor.grants.first + index;
   }
 
-  /** Xen's domain_crash: the guest broke a rule. `why` is one sentence about what it did. */
-  crash(why: string): void {
-    if (this.ended) return;
-    this.ended = true;
-    this.console.drain(); // its last words
-    this.world.end({ kind: 'killed', why });
+  lendFrame(frame: bigint): number {
+    const { types } = this.memory;
+    if (frame >= BigInt(types.frames)) return -1;
+    const lent = mfn(Number(frame));
+    return types.getWithType(lent, FRAME.WRITABLE) === 0 ? machineAddress(lent) : -1; // Xen keeps it mapped
   }
 
-  /** Names something that is not built, once. */
-  notBuilt(name: string): void {
-    if (this.missing.length < 256 && !this.missing.includes(name)) this.missing.push(name);
+  isGuestRange(address: bigint, length: number): boolean {
+    return isGuestRange(address, length);
   }
 
   /** The hardware's CR0.TS is what the guest's is; the rest of CR0 is Xen's. */
@@ -196,27 +174,6 @@ export class Domain {
       this.setMachineBytes(this.#translate(here, true), bytes.subarray(done, done + size));
       done += size;
     }
-  }
-
-  guest16(address: bigint): number {
-    const bytes = this.copyFromGuest(address, 2);
-    return bytes[0] | (bytes[1] << 8);
-  }
-  guest32(address: bigint): number {
-    return new DataView(this.copyFromGuest(address, 4).buffer).getUint32(0, true);
-  }
-  guest64(address: bigint): bigint {
-    return new DataView(this.copyFromGuest(address, 8).buffer).getBigUint64(0, true);
-  }
-  setGuest32(address: bigint, value: number): void {
-    const bytes = new Uint8Array(4);
-    new DataView(bytes.buffer).setUint32(0, value >>> 0, true);
-    this.copyToGuest(address, bytes);
-  }
-  setGuest64(address: bigint, value: bigint): void {
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, value), true);
-    this.copyToGuest(address, bytes);
   }
 
   #translate(address: bigint, write: boolean): number {

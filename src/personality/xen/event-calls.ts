@@ -15,23 +15,23 @@ import {
   EvtchnSend,
   EvtchnStatus,
 } from '../../layout/xen/event-arguments.ts';
-import { type Domain, isSelf } from './domain.ts';
 import { EINVAL, ENOENT, ENOSYS, EPERM, ESRCH } from './errno.ts';
-import { PORTS, VIRQ_TIMER, VIRQS } from './events.ts';
+import { VIRQ_TIMER, VIRQS } from './events.ts';
+import { type GuestDomain, isSelf } from './guest-domain.ts';
 import { int32 } from './guest-values.ts';
 import type { Hypercall } from './hypercall-row.ts';
 
 /** Virtual interrupts that every vCPU has its own of; the others belong to the domain. */
 const PER_VCPU_VIRQS = new Set([VIRQ_TIMER, 1, 7, 13]);
 
-type Operation = (domain: Domain, arg: bigint) => number;
+type Operation = (domain: GuestDomain, arg: bigint) => number;
 
 /** Calls whose struct is one port. */
 const onPort =
-  (act: (domain: Domain, port: number) => number): Operation =>
+  (act: (domain: GuestDomain, port: number) => number): Operation =>
   (domain, arg) => {
     const { port } = EvtchnSend.read(domain.copyFromGuest(arg, EvtchnSend.size));
-    return port < PORTS ? act(domain, port) : -EINVAL;
+    return port < domain.events.ports ? act(domain, port) : -EINVAL;
   };
 
 const OPERATIONS: Readonly<Record<number, { name: string; act: Operation }>> = {
@@ -48,7 +48,7 @@ const OPERATIONS: Readonly<Record<number, { name: string; act: Operation }>> = {
   10: { name: 'reset', act: reset },
 };
 
-export const EVENT_CALLS: readonly Hypercall[] = [
+export const EVENT_CALLS: readonly Hypercall<GuestDomain>[] = [
   {
     number: 32,
     name: 'event_channel_op',
@@ -62,7 +62,7 @@ export const EVENT_CALLS: readonly Hypercall[] = [
   },
 ];
 
-function bindVirq(domain: Domain, arg: bigint): number {
+function bindVirq(domain: GuestDomain, arg: bigint): number {
   const { virq, vcpu } = EvtchnBindVirq.read(domain.copyFromGuest(arg, EvtchnBindVirq.size));
   if (virq >= VIRQS) return -EINVAL;
   if (vcpu !== 0) return PER_VCPU_VIRQS.has(virq) ? -ENOENT : -EINVAL;
@@ -72,7 +72,7 @@ function bindVirq(domain: Domain, arg: bigint): number {
   return 0;
 }
 
-function bindIpi(domain: Domain, arg: bigint): number {
+function bindIpi(domain: GuestDomain, arg: bigint): number {
   const { vcpu } = EvtchnBindIpi.read(domain.copyFromGuest(arg, EvtchnBindIpi.size));
   if (vcpu !== 0) return -ENOENT;
   const port = domain.events.open({ kind: 'ipi' });
@@ -81,7 +81,7 @@ function bindIpi(domain: Domain, arg: bigint): number {
   return 0;
 }
 
-function allocUnbound(domain: Domain, arg: bigint): number {
+function allocUnbound(domain: GuestDomain, arg: bigint): number {
   const { dom, remote_dom } = EvtchnAllocUnbound.read(domain.copyFromGuest(arg, EvtchnAllocUnbound.size));
   if (!isSelf(dom)) return -EPERM;
   const port = domain.events.open({ kind: 'unbound', remoteDomain: isSelf(remote_dom) ? DOMID_SELF : remote_dom });
@@ -91,7 +91,7 @@ function allocUnbound(domain: Domain, arg: bigint): number {
 }
 
 /** There is no other domain to bind to; a guest may connect two of its own ports. */
-function bindInterdomain(domain: Domain, arg: bigint): number {
+function bindInterdomain(domain: GuestDomain, arg: bigint): number {
   const { remote_dom, remote_port } = EvtchnBindInterdomain.read(domain.copyFromGuest(arg, EvtchnBindInterdomain.size));
   if (!isSelf(remote_dom)) return -ESRCH;
   const { events } = domain;
@@ -106,10 +106,10 @@ function bindInterdomain(domain: Domain, arg: bigint): number {
   return 0;
 }
 
-function status(domain: Domain, arg: bigint): number {
+function status(domain: GuestDomain, arg: bigint): number {
   const { dom, port } = EvtchnStatus.read(domain.copyFromGuest(arg, EvtchnStatus.size));
   if (!isSelf(dom)) return -ESRCH;
-  if (port >= PORTS) return -EINVAL;
+  if (port >= domain.events.ports) return -EINVAL;
   const channel = domain.events.channel(port);
   const kind = channel === undefined || channel.kind === 'reserved' ? 'closed' : channel.kind;
   const u = new Uint8Array(8);
@@ -123,10 +123,10 @@ function status(domain: Domain, arg: bigint): number {
   return 0;
 }
 
-function bindVcpu(domain: Domain, arg: bigint): number {
+function bindVcpu(domain: GuestDomain, arg: bigint): number {
   const { port, vcpu } = EvtchnBindVcpu.read(domain.copyFromGuest(arg, EvtchnBindVcpu.size));
   if (vcpu !== 0) return -ENOENT;
-  const channel = port < PORTS ? domain.events.channel(port) : undefined;
+  const channel = domain.events.channel(port);
   switch (channel?.kind) {
     case 'unbound':
     case 'interdomain':
@@ -138,12 +138,12 @@ function bindVcpu(domain: Domain, arg: bigint): number {
   }
 }
 
-function unmask(domain: Domain, port: number): number {
+function unmask(domain: GuestDomain, port: number): number {
   domain.events.unmask(port);
   return 0;
 }
 
-function reset(domain: Domain, arg: bigint): number {
+function reset(domain: GuestDomain, arg: bigint): number {
   const { dom } = EvtchnReset.read(domain.copyFromGuest(arg, EvtchnReset.size));
   if (!isSelf(dom)) return -ESRCH;
   domain.events.reset();

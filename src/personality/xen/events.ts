@@ -1,14 +1,15 @@
 /** EventChannels: how Xen interrupts a guest, and how a guest reaches what is behind its rings.
  *
  * A channel is a port. Raising one sets its bit in shared_info; if the guest has not masked it, a second-level bit in
- * vcpu_info and the upcall flag follow (the 2-level ABI: 64 words of 64 ports). Whether the guest is interrupted is
- * then a matter of its upcall mask, which the personality looks at whenever it goes back to the guest.
+ * vcpu_info and the upcall flag follow (the 2-level ABI: 64 words of 64 ports, or 32 of 32 for a 32-bit guest). Whether
+ * the guest is interrupted is then a matter of its upcall mask, which the personality looks at whenever it goes back to
+ * the guest; a PVH guest has RFLAGS.IF for that.
  * Follows: xen/common/event_channel.c, event_2l.c; xen/include/public/event_channel.h.
  * May not: enter a handler (traps.ts does).   Next: personality/xen/event-calls.ts. */
 import { DOMID_SELF } from '../../layout/xen/event-arguments.ts';
-import { SharedInfo, VcpuInfo } from '../../layout/xen/shared-info.ts';
-import type { Domain } from './domain.ts';
+import { SharedInfo, SharedInfo32, VcpuInfo, VcpuInfo32 } from '../../layout/xen/shared-info.ts';
 import { EEXIST, EINVAL, ENOSPC } from './errno.ts';
+import type { GuestDomain } from './guest-domain.ts';
 
 /** Ports of the 2-level ABI for a 64-bit guest. */
 export const PORTS = 4096;
@@ -23,30 +24,48 @@ export type Channel =
   | { kind: 'virq'; virq: number }
   | { kind: 'ipi' };
 
-const PENDING = SharedInfo.offsetOf('evtchn_pending');
-const MASK = SharedInfo.offsetOf('evtchn_mask');
+/** Where the bits are, by the guest's word size. */
+const WIDTHS = {
+  64: {
+    pending: SharedInfo.offsetOf('evtchn_pending'), mask: SharedInfo.offsetOf('evtchn_mask'),
+    pendingSel: VcpuInfo.offsetOf('evtchn_pending_sel'), wordShift: 6, ports: PORTS,
+  },
+  32: {
+    pending: SharedInfo32.offsetOf('evtchn_pending'), mask: SharedInfo32.offsetOf('evtchn_mask'),
+    pendingSel: VcpuInfo32.offsetOf('evtchn_pending_sel'), wordShift: 5, ports: 1024,
+  },
+} as const; // biome-ignore format: a table
 const UPCALL_PENDING = VcpuInfo.offsetOf('evtchn_upcall_pending');
 const UPCALL_MASK = VcpuInfo.offsetOf('evtchn_upcall_mask');
-const PENDING_SEL = VcpuInfo.offsetOf('evtchn_pending_sel');
 
 export class EventChannels {
   /** Machine address of shared_info. */
-  readonly sharedInfo: number;
+  sharedInfo: number;
+  /** The guest's word size, as shared_info is laid out. */
+  width: 32 | 64 = 64;
+  /** Whether the upcall mask holds; otherwise RFLAGS.IF alone does. */
+  readonly #masked: boolean;
   /** Machine address of the vcpu_info in use: in shared_info until the guest registers another place. */
   vcpuInfo: number;
-  readonly #domain: Domain;
+  readonly #domain: GuestDomain;
   readonly #channels = new Map<number, Channel>();
   readonly #virqs = new Map<number, number>();
   /** Called with each port whose pending bit was set: what a vCPU in SCHEDOP_poll waits for. */
   onPending: (port: number) => void = () => undefined;
+  /** Called when the upcall flag goes up. */
+  onUpcall: () => void = () => undefined;
 
-  constructor(domain: Domain, sharedInfo: number) {
+  constructor(domain: GuestDomain, sharedInfo: number, masked = true) {
     this.#domain = domain;
+    this.#masked = masked;
     this.sharedInfo = sharedInfo;
     this.vcpuInfo = sharedInfo + SharedInfo.offsetOf('vcpu_info');
     this.#channels.set(0, { kind: 'reserved' });
   }
 
+  get ports(): number {
+    return WIDTHS[this.width].ports;
+  }
   channel(port: number): Channel | undefined {
     return this.#channels.get(port);
   }
@@ -57,7 +76,7 @@ export class EventChannels {
   /** The lowest free port gets the channel; -ENOSPC when there is none. */
   open(channel: Channel): number {
     if (channel.kind === 'virq' && this.#virqs.has(channel.virq)) return -EEXIST;
-    for (let port = 1; port < PORTS; port++) {
+    for (let port = 1; port < this.ports; port++) {
       if (this.#channels.has(port)) continue;
       this.set(port, channel);
       return port;
@@ -77,7 +96,7 @@ export class EventChannels {
     this.#channels.delete(port);
     if (channel.kind === 'interdomain' && channel.remoteDomain === DOMID_SELF)
       this.#channels.set(channel.remotePort, { kind: 'unbound', remoteDomain: DOMID_SELF });
-    this.#clearBit(this.sharedInfo + PENDING, port);
+    this.#clearBit(this.#pendingBits, port);
     return 0;
   }
 
@@ -109,26 +128,36 @@ export class EventChannels {
   }
 
   raise(port: number): void {
-    if (this.#setBit(this.sharedInfo + PENDING, port)) return;
-    if (!this.#bit(this.sharedInfo + MASK, port)) this.#propagate(port);
+    if (this.#setBit(this.#pendingBits, port)) return;
+    if (!this.#bit(this.#maskBits, port)) this.#propagate(port);
     this.onPending(port);
   }
 
   unmask(port: number): void {
-    const was = this.#clearBit(this.sharedInfo + MASK, port);
-    if (was && this.#bit(this.sharedInfo + PENDING, port)) this.#propagate(port);
+    const was = this.#clearBit(this.#maskBits, port);
+    if (was && this.#bit(this.#pendingBits, port)) this.#propagate(port);
   }
 
   isPending(port: number): boolean {
-    return this.#bit(this.sharedInfo + PENDING, port);
+    return this.#bit(this.#pendingBits, port);
   }
 
   #propagate(port: number): void {
-    if (!this.#setBit(this.vcpuInfo + PENDING_SEL, port >> 6)) this.markPending();
+    const { pendingSel, wordShift } = WIDTHS[this.width];
+    if (!this.#setBit(this.vcpuInfo + pendingSel, port >> wordShift)) this.markPending();
+  }
+
+  /** Every word may have something in it. */
+  markAll(): void {
+    const at = this.vcpuInfo + WIDTHS[this.width].pendingSel;
+    for (let i = 0; i < this.width / 8; i++) this.#domain.setMachine8(at + i, 0xff);
+    this.markPending();
   }
 
   markPending(): void {
+    const was = this.isUpcallPending;
     this.#domain.setMachine8(this.vcpuInfo + UPCALL_PENDING, 1);
+    if (!was) this.onUpcall();
   }
 
   get upcallMask(): number {
@@ -139,7 +168,17 @@ export class EventChannels {
   }
   /** Whether the guest is to be interrupted on its way back. */
   get upcallDue(): boolean {
-    return this.#domain.machine8(this.vcpuInfo + UPCALL_PENDING) !== 0 && this.upcallMask === 0;
+    return this.isUpcallPending && (!this.#masked || this.upcallMask === 0);
+  }
+  get isUpcallPending(): boolean {
+    return this.#domain.machine8(this.vcpuInfo + UPCALL_PENDING) !== 0;
+  }
+
+  get #pendingBits(): number {
+    return this.sharedInfo + WIDTHS[this.width].pending;
+  }
+  get #maskBits(): number {
+    return this.sharedInfo + WIDTHS[this.width].mask;
   }
 
   #bit(at: number, bit: number): boolean {

@@ -7,12 +7,13 @@ import {
   GnttabGetVersion,
   GnttabQuerySize,
   GnttabSetupTable,
+  GnttabSetupTable32,
   GrantEntryV1,
   GTF_PERMIT_ACCESS,
 } from '../../layout/xen/event-arguments.ts';
-import { machineAddress } from '../../memory/machine-frames.ts';
-import { type Domain, isSelf } from './domain.ts';
+
 import { EINVAL, ENOSYS } from './errno.ts';
+import { type GuestDomain, isSelf } from './guest-domain.ts';
 import { int32 } from './guest-values.ts';
 import type { Hypercall } from './hypercall-row.ts';
 
@@ -22,20 +23,19 @@ const BAD_DOMAIN = 0xfffe;
 /** Entries that the toolstack fills. */
 const RESERVED = { console: 0, xenstore: 1 } as const;
 
-export const GRANT_CALLS: readonly Hypercall[] = [
+export const GRANT_CALLS: readonly Hypercall<GuestDomain>[] = [
   { number: 20, name: 'grant_table_op', call: (domain, [cmd, arg, count]) => grantOp(domain, int32(cmd), arg, int32(count)) },
 ]; // biome-ignore format: one row
 
-/** `console` and `xenstore` are machine frames. */
-export function seedGrants(domain: Domain, frames: { console: number; xenstore: number }): void {
-  const at = machineAddress(domain.frames.hypervisor.grants.first);
+/** `console` and `xenstore` are frames as the guest's own entries have them; `at` is the table's machine address. */
+export function seedGrants(domain: GuestDomain, at: number, frames: { console: number; xenstore: number }): void {
   const table = domain.machineBytes(at, 4096);
   for (const name of ['console', 'xenstore'] as const) {
     GrantEntryV1.write(table, RESERVED[name] * GrantEntryV1.size, { flags: GTF_PERMIT_ACCESS, domid: 0, frame: frames[name] });
   } // biome-ignore format: one line each
 }
 
-function grantOp(domain: Domain, command: number, arg: bigint, count: number): number {
+function grantOp(domain: GuestDomain, command: number, arg: bigint, count: number): number {
   switch (command) {
     case 2:
       return count === 1 ? setupTable(domain, arg) : -EINVAL;
@@ -59,26 +59,30 @@ function grantOp(domain: Domain, command: number, arg: bigint, count: number): n
   }
 }
 
-function setupTable(domain: Domain, arg: bigint): number {
-  const call = GnttabSetupTable.read(domain.copyFromGuest(arg, GnttabSetupTable.size));
-  const { first, count } = domain.frames.hypervisor.grants;
+function setupTable(domain: GuestDomain, arg: bigint): number {
+  const form = domain.caller32 ? GnttabSetupTable32 : GnttabSetupTable;
+  const call = form.read(domain.copyFromGuest(arg, form.size));
   let status = 0;
   if (!isSelf(call.dom)) status = BAD_DOMAIN;
-  else if (call.nr_frames > count) status = GENERAL_ERROR;
+  else if (call.nr_frames > domain.mostGrantFrames) status = GENERAL_ERROR;
   else {
     domain.grantFrames = Math.max(domain.grantFrames, call.nr_frames);
-    for (let i = 0; i < call.nr_frames; i++) domain.setGuest64(call.frame_list + BigInt(8 * i), BigInt(first + i));
+    const list = BigInt(call.frame_list);
+    for (let i = 0; i < call.nr_frames; i++) {
+      if (domain.caller32) domain.setGuest32(list + BigInt(4 * i), domain.grantFrame(i));
+      else domain.setGuest64(list + BigInt(8 * i), BigInt(domain.grantFrame(i)));
+    }
   }
-  const bytes = new Uint8Array(GnttabSetupTable.size);
-  GnttabSetupTable.write(bytes, 0, { ...call, status });
+  const bytes = domain.copyFromGuest(arg, form.size);
+  form.write(bytes, 0, { status });
   domain.copyToGuest(arg, bytes);
   return 0;
 }
 
-function querySize(domain: Domain, arg: bigint): number {
+function querySize(domain: GuestDomain, arg: bigint): number {
   const { dom } = GnttabQuerySize.read(domain.copyFromGuest(arg, GnttabQuerySize.size));
   const bytes = new Uint8Array(GnttabQuerySize.size);
-  const max_nr_frames = domain.frames.hypervisor.grants.count;
+  const max_nr_frames = domain.mostGrantFrames;
   const sizes = isSelf(dom) ? { nr_frames: domain.grantFrames, max_nr_frames, status: 0 } : { status: BAD_DOMAIN };
   GnttabQuerySize.write(bytes, 0, { dom, ...sizes });
   domain.copyToGuest(arg, bytes);

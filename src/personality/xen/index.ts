@@ -4,20 +4,23 @@
  * guest's kernel cannot do at CPL 3 is emulated or asked for by hypercall; what is the guest's own business is sent to
  * the handler that it registered. On each way back to the guest events are looked at, as in Xen's exit path.
  * Follows: xen/arch/x86/traps.c, x86_64/entry.S, domain.c (arch_set_info_guest); design notes in each file.
- * Not built, and named when asked for: 32-bit guests, FIFO events, grant copies and mappings. Nobody answers in xenstore:
- * what is sent on its event channel is taken and dropped.
- * May not: throw for anything that a guest can do.   Next: personality/xen/domain.ts. */
+ * Not built, and named when asked for: 32-bit guests, FIFO events, grant copies and mappings.
+ * May not: throw for anything that a guest can do.   Next: personality/xen/guest-domain.ts. */
 import { XEN_SELECTOR } from '../../layout/xen/addresses.ts';
 import { LEGACY_VCPUS, SharedInfo } from '../../layout/xen/shared-info.ts';
 import { type MachineFrames, machineAddress, type Pfn } from '../../memory/machine-frames.ts';
 import { PF_ERROR, RFLAGS, VECTOR } from '../../x86/constants.ts';
 import type { Personality, PersonalityWorld, RegisteredTrap, Trap, TrapAnswer } from '../personality.ts';
 import { ConsoleRing } from './console.ts';
-import { ASSIST, Domain } from './domain.ts';
+import { Domain } from './domain.ts';
 import { emulateForced, emulatePrivileged } from './emulate.ts';
 import { seedGrants } from './grant.ts';
+import { ASSIST, GUEST_DOMID } from './guest-domain.ts';
 import { hypercallPage } from './hypercall-page.ts';
 import { hypercall } from './hypercalls.ts';
+import { StoreConnection } from './store/requests.ts';
+import { StoreRing } from './store/ring.ts';
+import { seededTree } from './store/seed.ts';
 import { bounce, CS, enterFlat, injectException, injectUpcall, R11, RCX, softwareInterrupt } from './traps.ts';
 
 /** What the domain builder has decided, as a plan tells it; frames are the guest's own numbers. */
@@ -50,10 +53,19 @@ class XenPv implements Personality {
     this.#domain = domain;
     this.#fillSharedInfo(world.rtcSeconds);
     domain.console = new ConsoleRing(domain, machineOf(setup.consolePfn), ports.console);
-    const store = { kind: 'interdomain', remoteDomain: 0, remotePort: 0 } as const;
-    domain.events.set(ports.store, { ...store, notify: () => domain.notBuilt('xenstore') });
+    const store = new StoreConnection(
+      seededTree({
+        domid: GUEST_DOMID,
+        memory: frames.nrPages * 4,
+        store: { port: ports.store, frame: frames.mfnOf(setup.storePfn) },
+        console: { port: ports.console, frame: frames.mfnOf(setup.consolePfn) },
+      }),
+      GUEST_DOMID,
+    );
+    domain.store = new StoreRing(domain, machineOf(setup.storePfn), ports.store, store);
     for (const ring of [setup.consolePfn, setup.storePfn]) domain.memory.mapForBackend(frames.mfnOf(ring));
-    seedGrants(domain, { console: frames.mfnOf(setup.consolePfn), xenstore: frames.mfnOf(setup.storePfn) });
+    const grants = machineAddress(frames.hypervisor.grants.first);
+    seedGrants(domain, grants, { console: frames.mfnOf(setup.consolePfn), xenstore: frames.mfnOf(setup.storePfn) });
     // A note that points into the page tables gets no page: they have been checked.
     const page = setup.hypercallPage;
     if (page !== undefined && domain.memory.mayWriteFrame(frames.mfnOf(page))) {

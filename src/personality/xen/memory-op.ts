@@ -5,8 +5,9 @@
 import { E820_RAM, E820Entry } from '../../layout/boot-params.ts';
 import { M2P_VIRT_END, M2P_VIRT_START } from '../../layout/xen/addresses.ts';
 import { XenMachphysMapping, XenMemoryMap } from '../../layout/xen/memory-arguments.ts';
-import { type Domain, isSelf } from './domain.ts';
+import type { Domain } from './domain.ts';
 import { ENOSYS, EPERM, ESRCH } from './errno.ts';
+import { isSelf } from './guest-domain.ts';
 import { int32 } from './guest-values.ts';
 import type { Hypercall } from './hypercall-row.ts';
 import { RESERVATIONS } from './reservations.ts';

@@ -13,8 +13,9 @@ import {
 import { VECTOR } from '../../x86/constants.ts';
 import { nullSegment } from '../../x86/vcpu-state.ts';
 import { debugRegister, setDebugRegister } from './debug-registers.ts';
-import { ASSIST, type Domain, isCanonical, NO_TRAP } from './domain.ts';
+import { type Domain, isCanonical, NO_TRAP } from './domain.ts';
 import { EINVAL, ENODEV, ENOSYS } from './errno.ts';
+import { ASSIST } from './guest-domain.ts';
 import { int32 } from './guest-values.ts';
 import type { Hypercall, HypercallArgs } from './hypercall-row.ts';
 import { readSegment } from './selectors.ts';

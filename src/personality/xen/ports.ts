@@ -4,7 +4,8 @@
  * Follows: xen/arch/x86/pv/emul-priv-op.c (iopl_ok, guest_io_okay, guest_io_read, rep_ins).
  * Next: personality/xen/cpuid-policy.ts. */
 import { isLinearFault } from '../personality.ts';
-import { ASSIST, type Domain } from './domain.ts';
+import type { Domain } from './domain.ts';
+import { ASSIST } from './guest-domain.ts';
 import type { Instruction, Outcome } from './instruction.ts';
 import { RAX, RCX, RDI, RDX, RSI } from './traps.ts';
 

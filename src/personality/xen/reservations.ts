@@ -7,8 +7,9 @@
  * Follows: xen/common/memory.c (do_memory_op, decrease_reservation, populate_physmap, guest_remove_page).
  * May not: give out a frame that anything still refers to.   Next: personality/xen/store-decoder.ts. */
 import { XenMemoryReservation } from '../../layout/xen/memory-arguments.ts';
-import { type Domain, isSelf } from './domain.ts';
+import type { Domain } from './domain.ts';
 import { Refused } from './errno.ts';
+import { isSelf } from './guest-domain.ts';
 import { WORK_LIMIT } from './mmu-calls.ts';
 
 /** Largest order for a domain without devices (CONFIG_DOMU_MAX_ORDER), and most extents that a call can count. */

@@ -2,11 +2,10 @@
  *
  * Follows: xen/common/sched/core.c (do_sched_op, do_poll), xen/include/public/sched.h.
  * Next: personality/xen/vcpu.ts. */
-import { SchedPoll, SHUTDOWN_REASONS } from '../../layout/xen/event-arguments.ts';
+import { SchedPoll, SchedPoll32, SHUTDOWN_REASONS } from '../../layout/xen/event-arguments.ts';
 import type { GuestEnd } from '../personality.ts';
-import type { Domain } from './domain.ts';
 import { EINVAL, ENOSYS, EPERM, ESRCH } from './errno.ts';
-import { PORTS } from './events.ts';
+import type { GuestDomain } from './guest-domain.ts';
 import { clamped, int32 } from './guest-values.ts';
 import type { Hypercall } from './hypercall-row.ts';
 
@@ -21,7 +20,7 @@ const ENDS: readonly (GuestEnd & { kind: 'shutdown' })['how'][] = [
   'reboot',
 ];
 
-export const SCHED_CALLS: readonly Hypercall[] = [
+export const SCHED_CALLS: readonly Hypercall<GuestDomain>[] = [
   { number: 29, name: 'sched_op', call: (domain, [cmd, arg]) => schedOp(domain, int32(cmd), arg) },
   // The interface of Xen 2: the reason itself is the argument.
   {
@@ -34,10 +33,10 @@ export const SCHED_CALLS: readonly Hypercall[] = [
   },
 ];
 
-function schedOp(domain: Domain, command: number, arg: bigint): number {
+function schedOp(domain: GuestDomain, command: number, arg: bigint): number {
   switch (command) {
     case 0: // yield: there is nobody to yield to but the backends of its rings
-      domain.console.drain();
+      domain.letBackendsRun();
       return 0;
     case 1:
       domain.events.upcallMask = 0;
@@ -60,7 +59,7 @@ function schedOp(domain: Domain, command: number, arg: bigint): number {
   }
 }
 
-export function shutdown(domain: Domain, reason: number): number {
+export function shutdown(domain: GuestDomain, reason: number): number {
   if (domain.ended) return 0;
   domain.ended = true;
   domain.console.drain();
@@ -70,16 +69,20 @@ export function shutdown(domain: Domain, reason: number): number {
   return 0;
 }
 
-function poll(domain: Domain, arg: bigint): number {
+function poll(domain: GuestDomain, arg: bigint): number {
   const { events, clock } = domain;
-  const { ports: list, nr_ports, timeout } = SchedPoll.read(domain.copyFromGuest(arg, SchedPoll.size));
+  const call = domain.caller32
+    ? SchedPoll32.read(domain.copyFromGuest(arg, SchedPoll32.size))
+    : SchedPoll.read(domain.copyFromGuest(arg, SchedPoll.size));
+  const { nr_ports, timeout } = call;
+  const list = BigInt(call.ports);
   if (nr_ports > MAX_POLLED) return -EINVAL;
-  domain.console.drain();
+  domain.letBackendsRun();
   if (events.upcallDue) return 0;
   const ports = new Set<number>();
   for (let i = 0; i < nr_ports; i++) {
     const port = domain.guest32(list + BigInt(4 * i));
-    if (port >= PORTS) return -EINVAL;
+    if (port >= events.ports) return -EINVAL;
     if (events.isPending(port)) return 0;
     ports.add(port);
   }

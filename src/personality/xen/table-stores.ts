@@ -5,7 +5,7 @@
  * goes on behind its store and never knows. Linux relies on it early in its boot. Anything else stays a page fault.
  * Follows: xen/arch/x86/pv/ro-page-fault.c (ptwr_emulated_update, pv_ro_page_fault).
  * Differs: only the forms in store-decoder.ts; no string instruction. The caller asks for the assist and the mode.
- * May not: store what the rules refuse.   Next: machine/machine.ts. */
+ * May not: store what the rules refuse.   Next: personality/xen/store/tree.ts. */
 import { PTE, RFLAGS } from '../../x86/constants.ts';
 import { FRAME } from './frame-types.ts';
 import type { MmuParts } from './mmu-calls.ts';

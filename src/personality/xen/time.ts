@@ -6,21 +6,31 @@
  * Xen stops it whenever the vCPU leaves the processor. A third wakes a vCPU from SCHEDOP_poll.
  * Follows: xen/common/sched/core.c, xen/arch/x86/time.c; xen/include/public/xen.h (vcpu_time_info), vcpu.h.
  * May not: read the host's clock.   Next: personality/xen/traps.ts. */
-import { RUNSTATE, SharedInfo, VcpuInfo, VcpuRunstateInfo, VcpuTimeInfo } from '../../layout/xen/shared-info.ts';
-import { ASSIST, type Domain } from './domain.ts';
+import {
+  RUNSTATE,
+  SharedInfo,
+  SharedInfo32,
+  VcpuInfo,
+  VcpuRunstateInfo,
+  VcpuRunstateInfo32,
+  VcpuTimeInfo,
+} from '../../layout/xen/shared-info.ts';
 import { Refused } from './errno.ts';
 import { VIRQ_TIMER } from './events.ts';
+import { ASSIST, type GuestDomain } from './guest-domain.ts';
 
 const MILLISECOND = 1_000_000;
+/** The period of the timer that a PV vCPU starts with; the others have none until they ask. */
+export const PERIODIC_AT_START = 10 * MILLISECOND;
 /** A time from here on (52 days) never comes: virtual time must stay exact as a number. */
 const NEVER = 2 ** 52;
 /** XEN_RUNSTATE_UPDATE: the copy in the guest's memory is being written. */
 const RUNSTATE_UPDATE = 1n << 63n;
 
 export class Clock {
-  readonly #domain: Domain;
+  readonly #domain: GuestDomain;
   #oneShot: number | undefined;
-  #period: number | undefined = 10 * MILLISECOND;
+  #period: number | undefined;
   #lastTick = 0;
   /** What a blocked vCPU waits for beside its events. */
   #poll: { ports: ReadonlySet<number>; until: number | undefined } | undefined;
@@ -31,8 +41,9 @@ export class Clock {
   #runstateArea: bigint | undefined;
   blocked = false;
 
-  constructor(domain: Domain) {
+  constructor(domain: GuestDomain, period?: number) {
     this.#domain = domain;
+    this.#period = period;
   }
 
   get now(): number {
@@ -56,12 +67,11 @@ export class Clock {
   }
 
   writeWallClock(sharedInfo: number, secondsAtStart: number): void {
-    SharedInfo.write(this.#domain.machineBytes(sharedInfo, SharedInfo.size), 0, {
-      wc_version: 2,
-      wc_sec: secondsAtStart % 2 ** 32,
-      wc_nsec: 0,
-      wc_sec_hi: Math.floor(secondsAtStart / 2 ** 32),
-    });
+    const wc = { wc_version: 2, wc_sec: secondsAtStart % 2 ** 32, wc_nsec: 0 };
+    const wc_sec_hi = Math.floor(secondsAtStart / 2 ** 32);
+    const page = this.#domain.machineBytes(sharedInfo, 4096);
+    if (this.#domain.events.width === 64) SharedInfo.write(page, 0, { ...wc, wc_sec_hi });
+    else SharedInfo32.write(page, 0, { ...wc, arch: { wc_sec_hi } });
   }
 
   // ---- Timers
@@ -155,11 +165,12 @@ export class Clock {
 
   /** As VCPUOP_get_runstate_info has it: with the time spent in the present state so far. */
   runstate(upToNow: boolean, updating = false): Uint8Array {
-    const bytes = new Uint8Array(VcpuRunstateInfo.size);
+    const form = this.#domain.events.width === 64 ? VcpuRunstateInfo : VcpuRunstateInfo32;
+    const bytes = new Uint8Array(form.size);
     const time = this.#times.map(BigInt);
     if (upToNow) time[this.#state] += BigInt(this.now - this.#stateSince);
     const state_entry_time = BigInt(this.#stateSince) | (updating ? RUNSTATE_UPDATE : 0n);
-    VcpuRunstateInfo.write(bytes, 0, { state: this.#state, state_entry_time, time });
+    form.write(bytes, 0, { state: this.#state, state_entry_time, time });
     return bytes;
   }
 

@@ -12,8 +12,9 @@ import { VcpuInfo } from '../../layout/xen/shared-info.ts';
 import { pushesErrorCode, RFLAGS, VECTOR, VECTOR_NAMES } from '../../x86/constants.ts';
 import { flatCode64, flatData } from '../../x86/vcpu-state.ts';
 import { isLinearFault, type Trap } from '../personality.ts';
-import { ASSIST, type Domain, isGuestRange } from './domain.ts';
+import { type Domain, isGuestRange } from './domain.ts';
 import { Refused } from './errno.ts';
+import { ASSIST } from './guest-domain.ts';
 
 const CR2 = VcpuInfo.offsetOf('arch.cr2');
 export const RAX = 0, RCX = 1, RDX = 2, RSP = 4, RSI = 6, RDI = 7, R8 = 8, R10 = 10, R11 = 11; // biome-ignore format: a list

@@ -7,12 +7,11 @@ import {
   VcpuRegisterVcpuInfo,
   VcpuSetPeriodicTimer,
   VcpuSetSingleshotTimer,
+  VcpuSetSingleshotTimer32,
 } from '../../layout/xen/event-arguments.ts';
 import { SharedInfo, VcpuInfo } from '../../layout/xen/shared-info.ts';
-import { machineAddress, mfn as machineFrame } from '../../memory/machine-frames.ts';
-import { type Domain, isGuestRange } from './domain.ts';
 import { EFAULT, EINVAL, ENOENT, ENOSYS } from './errno.ts';
-import { FRAME } from './frame-types.ts';
+import type { GuestDomain } from './guest-domain.ts';
 import { clamped, int32 } from './guest-values.ts';
 import type { Hypercall } from './hypercall-row.ts';
 
@@ -24,12 +23,17 @@ const FAR = 2 ** 50;
 const ETIME = 62;
 const SSHOTTMR_FUTURE = 1;
 
-export const VCPU_CALLS: readonly Hypercall[] = [
+export const VCPU_CALLS: readonly Hypercall<GuestDomain>[] = [
   { number: 24, name: 'vcpu_op', call: (domain, [cmd, vcpu, arg]) => vcpuOp(domain, int32(cmd), int32(vcpu), arg) },
-  { number: 15, name: 'set_timer_op', call: (domain, [timeout]) => setTimer(domain, timeout) },
+  {
+    number: 15,
+    name: 'set_timer_op',
+    // A 32-bit guest passes the two halves.
+    call: (domain, [timeout, high]) => setTimer(domain, domain.caller32 ? (high << 32n) | timeout : timeout),
+  },
 ];
 
-function vcpuOp(domain: Domain, command: number, vcpu: number, arg: bigint): number {
+function vcpuOp(domain: GuestDomain, command: number, vcpu: number, arg: bigint): number {
   if (vcpu !== 0) return -ENOENT;
   const { clock } = domain;
   switch (command) {
@@ -48,8 +52,9 @@ function vcpuOp(domain: Domain, command: number, vcpu: number, arg: bigint): num
       return 0;
     case 5: {
       const area = VcpuRegisterRunstateMemoryArea.read(domain.copyFromGuest(arg, VcpuRegisterRunstateMemoryArea.size));
-      if (!isGuestRange(area['addr.p'], 0x30)) return -EFAULT;
-      clock.registerRunstate(area['addr.p']);
+      const at = domain.caller32 ? BigInt.asUintN(32, area['addr.p']) : area['addr.p'];
+      if (!domain.isGuestRange(at, 0x30)) return -EFAULT;
+      clock.registerRunstate(at);
       return 0;
     }
     case 6: {
@@ -62,9 +67,8 @@ function vcpuOp(domain: Domain, command: number, vcpu: number, arg: bigint): num
       clock.setPeriod(undefined);
       return 0;
     case 8: {
-      const { timeout_abs_ns, flags } = VcpuSetSingleshotTimer.read(
-        domain.copyFromGuest(arg, VcpuSetSingleshotTimer.size),
-      );
+      const form = domain.caller32 ? VcpuSetSingleshotTimer32 : VcpuSetSingleshotTimer;
+      const { timeout_abs_ns, flags } = form.read(domain.copyFromGuest(arg, form.size));
       const at = clamped(timeout_abs_ns);
       if ((flags & SSHOTTMR_FUTURE) !== 0 && at < clock.now) return -ETIME;
       clock.setOneShot(at);
@@ -88,7 +92,7 @@ function vcpuOp(domain: Domain, command: number, vcpu: number, arg: bigint): num
   }
 }
 
-function setTimer({ clock }: Domain, timeout: bigint): number {
+function setTimer({ clock }: GuestDomain, timeout: bigint): number {
   const at = clamped(timeout);
   if (at === 0) clock.setOneShot(undefined);
   else if (at < 0 || at - clock.now >= FAR) clock.setOneShot(clock.now + 100 * MILLISECOND);
@@ -98,19 +102,16 @@ function setTimer({ clock }: Domain, timeout: bigint): number {
 
 /** Moves vcpu_info into memory of the guest's, once. Events that came while it moved may have gone unseen, so the guest
  * is told that all of them may be pending. */
-function registerVcpuInfo(domain: Domain, arg: bigint): number {
+function registerVcpuInfo(domain: GuestDomain, arg: bigint): number {
   const { events } = domain;
   const { mfn, offset } = VcpuRegisterVcpuInfo.read(domain.copyFromGuest(arg, VcpuRegisterVcpuInfo.size));
   const initial = events.sharedInfo + SharedInfo.offsetOf('vcpu_info');
   if (events.vcpuInfo !== initial || offset + VcpuInfo.size > 4096) return -EINVAL;
-  if (mfn >= BigInt(domain.memory.types.frames)) return -EINVAL;
-  const frame = machineFrame(Number(mfn));
-  const failed = domain.memory.types.getWithType(frame, FRAME.WRITABLE); // Xen keeps it mapped
-  if (failed !== 0) return -EINVAL;
-  const at = machineAddress(frame) + offset;
+  const page = domain.lendFrame(mfn);
+  if (page < 0) return -EINVAL;
+  const at = page + offset;
   domain.setMachineBytes(at, domain.machineBytes(events.vcpuInfo, VcpuInfo.size).slice());
   events.vcpuInfo = at;
-  domain.setMachine64(at + VcpuInfo.offsetOf('evtchn_pending_sel'), 0xffff_ffff_ffff_ffffn);
-  events.markPending();
+  events.markAll();
   return 0;
 }

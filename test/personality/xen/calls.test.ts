@@ -148,7 +148,7 @@ describe('xen_version', () => {
     );
     expect([guest.call(17, 7, 0), guest.call(17, 7, DATA), guest.call(17, 10, 0), guest.call(17, 11, 0)]).toEqual([4096n, -22n, -61n, -38n]); // biome-ignore format: one line
     guest.call(17, 3, DATA);
-    expect(text(guest, DATA, 64)).toBe('xen-3.0-x86_64 ');
+    expect(text(guest, DATA, 64)).toBe('xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ');
     guest.call(17, 5, DATA);
     expect(guest.read64(DATA)).toBe(0xffff_8000_0000_0000n);
   });

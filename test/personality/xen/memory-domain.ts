@@ -1,7 +1,8 @@
 /** A small domain with the builder's page tables, for tests of the memory rules: 1 MiB of guest frames, scrambled, mapped
  * from VIRT_BASE on, as the domain builder leaves them. Table pages are mapped read-only. */
 import { machineFrames } from '../../../src/memory/machine-frames.ts';
-import { DomainMemory, GUEST_DOMID } from '../../../src/personality/xen/domain-memory.ts';
+import { DomainMemory } from '../../../src/personality/xen/domain-memory.ts';
+import { GUEST_DOMID } from '../../../src/personality/xen/guest-domain.ts';
 import type { Segment } from '../../../src/x86/vcpu-state.ts';
 
 export const PAGES = 256;
