@@ -26,6 +26,7 @@ import {
   STATE,
 } from './state.ts';
 import { describe, isNop, type Variant } from './variants.ts';
+import { describeVector, type VectorVariant, vectorShell } from './vector-variants.ts';
 
 const MAX_INSTRUCTIONS = 64;
 const MAX_RECORDS = 2 * MAX_INSTRUCTIONS + 2;
@@ -350,6 +351,7 @@ export class Blocks {
       this.shortcut(at, helper, d, mode, size);
       return { main: at, next: at + RECORD_BYTES, lowered: undefined };
     }
+    if (op.vector !== undefined) return this.lowerVector(at, offset, d, mode, size);
     const lowered = this.variantOf(d, size);
     const { variant } = lowered;
     const { view } = this;
@@ -386,6 +388,69 @@ export class Blocks {
       if (!linksOut(form)) this.immediate(record, d);
     } else this.immediate(record, d);
     return { main: record, next: record + RECORD_BYTES, lowered };
+  }
+
+  /** An instruction on MMX or XMM registers. Its record is also TypeScript's, for when the code asks. */
+  private lowerVector(
+    at: number,
+    offset: number,
+    d: Decoded,
+    mode: number,
+    size: 16 | 32 | 64,
+  ): { main: number; next: number; lowered: Lowered } {
+    const { vector, lowered, number } = this.vectorOf(d, size);
+    const { view } = this;
+    let record = at;
+    const usesMemory = lowered.variant.operands.length > 0;
+    const stepped = usesMemory && this.step(record, offset, d, lowered.variant, mode, size, true);
+    if (stepped) record += RECORD_BYTES;
+    this.helperRecord(record, offset, 'reference', d.form, d);
+    view.setUint16(record + REC.HANDLER, number, true);
+    for (const { place, field, number } of vector.operands) {
+      if (place === 'memory' || place === 'immediate') continue;
+      const n = number === 'reg' ? d.reg : d.rm;
+      const slot =
+        place === 'general'
+          ? STATE.GPR + n * 8
+          : place === 'xmm'
+            ? STATE.FXSAVE + 160 + n * 16
+            : STATE.FXSAVE + 32 + (n & 7) * 16;
+      view.setUint16(record + (field === 'A' ? REC.A : REC.B), slot, true);
+    }
+    if (usesMemory) {
+      if (d.segment === SEG.SS) view.setUint8(record + REC.SEGMENT, SLOW.STACK);
+      if (stepped) view.setUint16(record + REC.BASE, STATE.LINEAR, true);
+      else this.addressFields(record, offset, d, 0);
+    }
+    this.immediate(record, d);
+    return { main: record, next: record + RECORD_BYTES, lowered };
+  }
+
+  private readonly vectors = new Map<number, { vector: VectorVariant; lowered: Lowered; number: number }>();
+
+  private vectorOf(d: Decoded, size: 16 | 32 | 64): { vector: VectorVariant; lowered: Lowered; number: number } {
+    const wide = d.operandSize === 64;
+    const id = ((d.formIndex * 2 + (wide ? 1 : 0)) * 2 + (d.isMemory ? 1 : 0)) * 2 + (size === 64 ? 1 : 0);
+    const known = this.vectors.get(id);
+    if (known) return known;
+    const vector = describeVector(d.form, d.operandSize, d.isMemory);
+    const loud = coreHandlers(size === 64 ? 64 : 32).vector.get(vector.key);
+    if (loud === undefined) throw new Error(`broken belief: every vector variant has a function (${vector.key})`);
+    const writes = mask(vector.op.writes);
+    const lowered: Lowered = {
+      variant: vectorShell(vector),
+      loud,
+      quiet: loud,
+      loudBased: loud,
+      quietBased: loud,
+      kills: writes,
+      writes,
+      reads: 0,
+      faults: true,
+    };
+    const made = { vector, lowered, number: loud };
+    this.vectors.set(id, made);
+    return made;
   }
 
   private immediate(record: number, d: Decoded): void {

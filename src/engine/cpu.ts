@@ -10,7 +10,7 @@ import { assert } from '../base/errors.ts';
 import type { FunctionMap } from '../trace/function-map.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { createMemory, instantiate } from '../wasm/runtime.ts';
-import { CR0, CR4, RFLAGS, VECTOR } from '../x86/constants.ts';
+import { CR0, RFLAGS, VECTOR } from '../x86/constants.ts';
 import type { CpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { MemoryAccess } from './access.ts';
@@ -904,10 +904,5 @@ function unbuiltInstruction(state: CpuState, record: HelperRecord): Unbuilt | Gu
   const what = record.form?.op.unbuilt ?? '';
   const cr0 = state.view.getInt32(STATE.CR0, true);
   if (what.startsWith('x87') && (cr0 & (CR0.EM | CR0.TS)) !== 0) return new GuestFault(VECTOR.NM);
-  if (/^(MMX|SSE)/.test(what)) {
-    const off = what.startsWith('SSE') && (state.view.getInt32(STATE.CR4, true) & CR4.OSFXSR) === 0;
-    if (off || (cr0 & CR0.EM) !== 0) return new GuestFault(VECTOR.UD);
-    if ((cr0 & CR0.TS) !== 0) return new GuestFault(VECTOR.NM);
-  }
   return new Unbuilt(`${record.name} (${what})`, 'x86/isa');
 }

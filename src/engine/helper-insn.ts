@@ -12,6 +12,7 @@ import { exceptionHelpers } from './system/exceptions.ts';
 import { farHelpers } from './system/far.ts';
 import { fpuHelpers } from './system/fpu-state.ts';
 import { ioHelpers } from './system/io.ts';
+import { maskMoveHelpers } from './system/mask-moves.ts';
 import { miscHelpers } from './system/misc.ts';
 import { msrHelpers } from './system/msr-access.ts';
 import { segmentHelpers } from './system/segments.ts';
@@ -28,6 +29,7 @@ const FAMILIES = [
   msrHelpers,
   ioHelpers,
   fpuHelpers,
+  maskMoveHelpers,
   x87Helpers,
   segmentHelpers,
   descriptorHelpers,

@@ -3,7 +3,7 @@
  * The slowest and plainest way to run a row. Tests hold generated code against it; and the engine uses it for what is
  * too rare to have code of its own: stacks and strings in segments that are not flat, 16-bit addresses, 16-bit jumps.
  * Effects are collected first and committed together, so a fault leaves nothing behind.
- * May not: be fast.   Next: engine/cpu.ts. */
+ * May not: be fast.   Next: engine/vector-variants.ts. */
 import { RFLAGS, VECTOR } from '../x86/constants.ts';
 import type { Effects, FlagName, Outcome, Width } from '../x86/isa/algebra.ts';
 import { BIT_STRING } from '../x86/isa/bits.ts';
@@ -13,6 +13,7 @@ import { ACCESS, type CpuCore, GuestFault } from './core.ts';
 import { RIP_BASE } from './decoder.ts';
 import { SEG } from './state.ts';
 import { describe, isNop, type Variant } from './variants.ts';
+import { evaluateVector } from './vector-reference.ts';
 
 type V = bigint;
 const RCX = 1;
@@ -263,6 +264,10 @@ const evenParity = (x: bigint): bigint => {
 export function evaluate(core: CpuCore, insn: HelperRecord): boolean {
   const { form } = insn;
   const meaning = form?.op.meaning;
+  if (form?.op.vector !== undefined) {
+    evaluateVector(core, insn);
+    return false;
+  }
   if (form === undefined || meaning === undefined) throw new GuestFault(VECTOR.UD);
   if (isNop(form, insn.opcode, insn.rex)) return false;
   const { op } = form;

@@ -45,10 +45,10 @@ export const FEATURES: readonly Feature[] = [
   on(1, 'edx', 16, 'PAT', 'the page attribute table MSR (memory types change nothing here)'),
   on(1, 'edx', 17, 'PSE36', '4 MiB pages above 4 GiB'),
   on(1, 'edx', 19, 'CLFSH', 'CLFLUSH'),
-  off(1, 'edx', 23, 'MMX', 'MMX arithmetic'),
+  on(1, 'edx', 23, 'MMX', 'MMX'),
   on(1, 'edx', 24, 'FXSR', 'FXSAVE and FXRSTOR'),
-  on(1, 'edx', 25, 'SSE', 'SSE state; its arithmetic ends a run by name'),
-  on(1, 'edx', 26, 'SSE2', 'SSE2 state; its arithmetic ends a run by name'),
+  on(1, 'edx', 25, 'SSE', 'SSE'),
+  on(1, 'edx', 26, 'SSE2', 'SSE2'),
   off(1, 'edx', 28, 'HTT', 'several logical processors'),
   off(1, 'ecx', 0, 'SSE3', 'SSE3'),
   off(1, 'ecx', 1, 'PCLMULQDQ', 'carry-less multiplication'),
@@ -119,7 +119,7 @@ const set = (names: string): ReadonlySet<string> => new Set(names.split(' '));
 export const DEFAULT_MODEL: CpuModel = {
   name: 'default',
   signature: K8,
-  features: set('FPU TSC PSE MSR PAE CX8 SEP PGE CMOV FXSR SSE SSE2 LM NX SYSCALL'),
+  features: set('FPU TSC PSE MSR PAE CX8 SEP PGE CMOV MMX FXSR SSE SSE2 LM NX SYSCALL'),
   physicalBits: 40,
 };
 export const MAX_MODEL: CpuModel = {

@@ -194,11 +194,11 @@ describe('the decoder', () => {
     ['48 0f c7 08', 64, 'undefined', 'cmpxchg16b'],
     ['9f', 64, 'undefined', 'lahf'],
     ['9f', 32, 'lahf', 'lahf'],
-    ['0f 6f 00', 64, 'undefined', 'undefined'],
-    ['66 0f 6f 00', 64, 'movdqa (SSE2)', 'movdqa (SSE2)'],
-    ['0f 58 c1', 32, 'addps (SSE)', 'addps (SSE)'],
-    ['f2 0f 58 c1', 16, 'addsd (SSE2)', 'addsd (SSE2)'],
-    ['f3 0f 7e c1', 64, 'movq (SSE2)', 'movq (SSE2)'],
+    ['0f 6f 00', 64, 'movq', 'movq'],
+    ['66 0f 6f 00', 64, 'movdqa', 'movdqa'],
+    ['0f 58 c1', 32, 'addps', 'addps'],
+    ['f2 0f 58 c1', 16, 'addsd', 'addsd'],
+    ['f3 0f 7e c1', 64, 'movq', 'movq'],
     ['f2 0f 7c c1', 64, 'undefined', 'undefined'], // SSE3
     ['66 0f 38 00 c1', 64, 'undefined', 'undefined'], // SSSE3
     ['66 0f 38 dc c1', 64, 'undefined', 'undefined'], // AES

@@ -51,7 +51,7 @@ export const NOT_TRIED: readonly string[] = [
   'lock verw: ignored by some processors, #UD on others',
   'undefined opcodes cut short by the end of a page or longer than 15 bytes: their length is not defined either',
   'FS and GS with a base in 64-bit code where the offset alone is not canonical but the linear address is',
-  'VEX, EVEX and XOP encodings; x87, MMX and SSE',
+  'VEX, EVEX and XOP encodings; MMX and SSE have states of their own (simd), x87 too',
   'cpuid, rdtsc, rdtscp, rdpmc, xgetbv, rdrand: what they give is not a function of the state',
   'sgdt, sidt, sldt, str, smsw: Linux emulates them under UMIP',
   'syscall, sysenter, int 0x80: they enter the host kernel',

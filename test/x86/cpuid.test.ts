@@ -7,12 +7,12 @@ describe('CPUID', () => {
   // Bits from the AMD64 Manual Vol. 3, appendix E, added by hand.
   test.each([
     [0, { eax: 1, ebx: 0x6874_7541, ecx: 0x444d_4163, edx: 0x6974_6e65 }],
-    [1, { eax: 0x0006_0fb1, ebx: 0, ecx: 0, edx: 0x0700_a979 }],
+    [1, { eax: 0x0006_0fb1, ebx: 0, ecx: 0, edx: 0x0780_a979 }],
     [2, { eax: 0, ebx: 0, ecx: 0, edx: 0 }],
     [7, { eax: 0, ebx: 0, ecx: 0, edx: 0 }],
     [0x4000_0000, { eax: 0, ebx: 0, ecx: 0, edx: 0 }],
     [0x8000_0000, { eax: 0x8000_0008, ebx: 0x6874_7541, ecx: 0x444d_4163, edx: 0x6974_6e65 }],
-    [0x8000_0001, { eax: 0x0006_0fb1, ebx: 0, ecx: 0, edx: 0x2110_a979 }],
+    [0x8000_0001, { eax: 0x0006_0fb1, ebx: 0, ecx: 0, edx: 0x2190_a979 }],
     [0x8000_0002, { eax: 0, ebx: 0, ecx: 0, edx: 0 }],
     [0x8000_0008, { eax: 0x3028, ebx: 0, ecx: 0, edx: 0 }],
   ])('default model, leaf %#x', (leaf, expected) => {
@@ -20,7 +20,7 @@ describe('CPUID', () => {
   });
 
   test('the default model has what a Linux kernel refuses to start without', () => {
-    const required = 'FPU MSR PAE CX8 CMOV FXSR SSE SSE2 LM SYSCALL'.split(' ');
+    const required = 'FPU MSR PAE CX8 CMOV MMX FXSR SSE SSE2 LM SYSCALL'.split(' ');
     for (const name of required) expect(DEFAULT_MODEL.features).toContain(name);
   });
 

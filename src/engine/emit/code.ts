@@ -5,7 +5,7 @@
  * Next: engine/emit/lazy-flags.ts. */
 
 import { pushS32, pushS64, pushU32 } from '../../wasm/module.ts';
-import { I32, I64, OP, type ValueType, VOID } from '../../wasm/opcodes.ts';
+import { F32, F64, I32, I64, OP, V128, type ValueType, VOID } from '../../wasm/opcodes.ts';
 import { REC } from '../record.ts';
 
 export type Expression = { t: ValueType; c: readonly number[] };
@@ -17,6 +17,9 @@ export type CoreFunctions = {
   translateWrite: number;
   /** Imports: the miss alone (address i64 halves inside), and completing a bounced write. */
   miss: number;
+  /** The same for 16 bytes; the kind is without a size. */
+  translateRead16: number;
+  translateWrite16: number;
   commit: number;
   flags: number;
   carry: number;
@@ -38,7 +41,7 @@ export class Code {
   readonly bytes: number[] = [];
   /** Open blocks, loops and ifs since the handler began. */
   depth = 0;
-  private readonly free: Record<number, number[]> = { [I32]: [], [I64]: [] };
+  private readonly free: Record<number, number[]> = { [I32]: [], [I64]: [], [F32]: [], [F64]: [], [V128]: [] };
   private readonly taken: { type: ValueType; index: number }[] = [];
   readonly locals: ValueType[] = [];
   private readonly parameters: number;

@@ -12,6 +12,7 @@ import { CONDITIONS } from '../../x86/isa/types.ts';
 import { ASK, BLOCK, HEADER_BYTES, LEAVE, REC, RECORD_BYTES, RETURN, SPECIAL, STATUS } from '../record.ts';
 import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, STATE, TLB_BYTES, TRAIL, TRAIL_ENTRIES, TRAIL_INDEX } from '../state.ts';
 import { enumerate, type Variant } from '../variants.ts';
+import { enumerateVectors, type VectorVariant, vectorShell } from '../vector-variants.ts';
 import {
   binary,
   Code,
@@ -41,6 +42,7 @@ import { fusedPairs, hasBasedTwin, hasQuietTwin, isHot, type LoopMode } from './
 import { allFlags, carryFlag } from './lazy-flags.ts';
 import { type Exits, WasmMeaning } from './meaning.ts';
 import { emitQuick, QUICK } from './quick.ts';
+import { emitVector } from './simd.ts';
 import { emitDivide, highProduct } from './wide.ts';
 
 const SPECIALS = Object.keys(SPECIAL).length;
@@ -56,6 +58,8 @@ export type Handlers = {
   fused: ReadonlyMap<string, number>;
   /** Helper's name → a function that does it in the common case, and asks TypeScript otherwise. */
   quick: ReadonlyMap<string, number>;
+  /** The key of a vector variant → its function. */
+  vector: ReadonlyMap<string, number>;
   /** Numbers below this stand in the loop. */
   inside: number;
 };
@@ -120,12 +124,15 @@ export function planHandlers(mode: LoopMode, variants = enumerate()): Plan {
   // The shortcuts of both loops stand behind the functions, in the order of QUICK.
   const first = inside + functions.length + (mode === 32 ? 0 : QUICK.length);
   const shortcuts = new Map(QUICK.map(({ name }, n) => [name, first + n]));
+  // And behind them the vectors, the same for both.
+  const behind = inside + functions.length + 2 * QUICK.length;
+  const vector = new Map(enumerateVectors().map(({ key }, n) => [key, behind + n]));
   return {
     mode,
     hot,
     functions,
     functionOf,
-    handlers: { loud, quiet, loudBased, quietBased, fused, quick: shortcuts, inside },
+    handlers: { loud, quiet, loudBased, quietBased, fused, quick: shortcuts, vector, inside },
   };
 }
 
@@ -148,6 +155,8 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
     miss: module.declare([I64, I32], [I32]),
     translateRead: module.declare([I64, I32], [I32]),
     translateWrite: module.declare([I64, I32], [I32]),
+    translateRead16: module.declare([I64, I32], [I32]),
+    translateWrite16: module.declare([I64, I32], [I32]),
     commit: imports.commit,
     segment: imports.segment,
     helper: imports.helper,
@@ -176,6 +185,8 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
   ] as const) {
     define(index, 2, (code) => emitTranslate(code, offset, fn.miss));
   }
+  define(fn.translateRead16, 2, (code) => emitTranslate(code, 0, fn.miss, 16));
+  define(fn.translateWrite16, 2, (code) => emitTranslate(code, TLB_BYTES, fn.miss, 16));
   define(fn.flags, 0, (code) => code.emit(allFlags(code)));
   define(fn.carry, 0, (code) => code.emit(carryFlag(code)));
   define(fn.mulHighU, 2, (code) => code.emit(highProduct(code, get(I64, 0), get(I64, 1))));
@@ -192,6 +203,10 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
       table.push(module.declare([I32], [I32]));
       define(table[table.length - 1], 1, (code) => emitQuick(code, fn, mode, emit));
     }
+  }
+  for (const variant of enumerateVectors()) {
+    table.push(module.declare([I32], [I32]));
+    define(table[table.length - 1], 1, (code) => emitVectorFunction(code, fn, variant));
   }
   const handlerType = module.type([I32], [I32]);
   for (const plan of plans) {
@@ -227,6 +242,15 @@ function emitFunction(code: Code, fn: CoreFunctions, variant: Variant, flags: bo
   if (variant.op.string) emitString(m);
   else emitInstruction(m, flags);
   if (!(variant.op.string && variant.rep !== 0)) code.emit(i32(RETURN.NEXT));
+}
+
+function emitVectorFunction(code: Code, fn: CoreFunctions, variant: VectorVariant): void {
+  const never = (): never => {
+    throw new Error('broken belief: a vector instruction goes nowhere');
+  };
+  const exits: Exits = { fault: (c) => c.return(i32(RETURN.FAULT)), jump: never, branch: never };
+  emitVector(new WasmMeaning(code, fn, vectorShell(variant), exits, true), variant);
+  code.emit(i32(RETURN.NEXT));
 }
 
 /** RIP after the instruction of the record, plus its displacement if the branch is taken. */
@@ -553,7 +577,7 @@ function fusedCondition(
 
 // ---- Functions that handlers call
 
-function emitTranslate(code: Code, offset: number, miss: number): void {
+function emitTranslate(code: Code, offset: number, miss: number, size?: number): void {
   const ea = get(I64, 0);
   const kind = get(I32, 1);
   const low = wrap(ea);
@@ -565,7 +589,7 @@ function emitTranslate(code: Code, offset: number, miss: number): void {
       state32(STATE.TLB),
     ),
   );
-  const bytes = extend(binary(OP.i32_and, I32, kind, i32(15)));
+  const bytes = size ? i64(size) : extend(binary(OP.i32_and, I32, kind, i32(15)));
   const last = binary(OP.i64_sub, I64, binary(OP.i64_add, I64, ea, bytes), i64(1));
   code.if(
     binary(OP.i64_eq, I32, load(OP.i64_load, I64, entry, offset), binary(OP.i64_and, I64, last, i64(-4096))),

@@ -2,7 +2,7 @@
  *
  * The order is what makes instructions restartable: registers are read, memory is translated (with write intent where
  * it will be written) and read, the meaning runs, and only then anything is committed.
- * Next: engine/emit/gates.ts. */
+ * Next: engine/emit/simd-code.ts. */
 import { I32, I64, OP } from '../../wasm/opcodes.ts';
 import type { FlagName, Outcome, Width } from '../../x86/isa/algebra.ts';
 import { KIND } from '../flags.ts';

@@ -5,7 +5,8 @@
  * value is never wider. Bits (flags, comparisons) are V too, but only the b… operations and `select`'s condition take
  * them. An expression used twice is named with `let`, or its code appears twice.
  * Faults and memory come from the common code around a meaning (operands) or from the effects below.
- * May not: know WebAssembly.   Next: x86/isa/types.ts. */
+ * What MMX and XMM registers hold has an algebra of its own.
+ * May not: know WebAssembly.   Next: x86/isa/vector.ts. */
 
 export type Width = 8 | 16 | 32 | 64;
 export type FlagName = 'cf' | 'pf' | 'af' | 'zf' | 'sf' | 'of';

@@ -14,6 +14,7 @@ import { sse } from './sse.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
 import type { Form } from './types.ts';
+import { vectorExtensions } from './vector-extensions.ts';
 import { vex } from './vex.ts';
 import { x87 } from './x87.ts';
 
@@ -30,6 +31,7 @@ export const INSTRUCTIONS: readonly Form[] = [
   ...x87,
   ...mmx,
   ...sse,
+  ...vectorExtensions,
   ...extensions,
   ...vex,
 ];

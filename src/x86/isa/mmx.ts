@@ -1,120 +1,216 @@
-/** Integer vectors: MMX and, with 66 in front, the same operations on XMM registers (SSE2). Nothing here is built, but
- * EMMS (system.ts).
+/** Integer vectors: MMX and, with 66 in front, the same operations on XMM registers (SSE2), with the moves of both.
  *
- * Follows: SDM Vol. 2, Appendix A, tables A-3 to A-6. Columns are the prefixes: none, 66, F3, F2.
- * Next: x86/isa/sse.ts. */
-import type { Form } from './types.ts';
-import { type Column, unbuilt, unbuiltByDigit } from './unbuilt.ts';
+ * A line of a table is an opcode, a mnemonic and a meaning; `both` makes two rows of it, one without a prefix on MMX
+ * registers, one behind 66 on XMM registers. EMMS is system.ts's, what came later vector-extensions.ts's.
+ * Follows: SDM Vol. 2, Appendix A, tables A-3 to A-6.   Next: x86/isa/sse.ts. */
+import { type Form, type Operation, row } from './types.ts';
+import type { Lane, LaneOperation, VectorMeaning } from './vector.ts';
 
-const PACKED: Column[] = [['np', 'MMX'], ['66', 'SSE2'], ['f3', 'SSE2'], ['f2', 'SSE2']]; // biome-ignore format: short
-/** Came with SSE, and with AMD's extensions of MMX. */
-const PACKED_SSE: Column[] = [['np', 'SSE'], ['66', 'SSE2'], ['f3', 'SSE2'], ['f2', 'SSE2']]; // biome-ignore format: short
+const RW = ['rw', 'r', 'r'] as const;
+const W = ['w', 'r', 'r', 'r'] as const;
+
+const lanes =
+  (operation: LaneOperation, lane: Lane): VectorMeaning =>
+  (o, x, y) =>
+    o.lanes(operation, lane, x, y);
+const interleave =
+  (half: 'low' | 'high', lane: Lane): VectorMeaning =>
+  (o, x, y) =>
+    o.interleave(half, lane, x, y);
+const pack =
+  (lane: 16 | 32, signed: boolean): VectorMeaning =>
+  (o, x, y) =>
+    o.pack(lane, signed, x, y);
+type ShiftKind = 'left' | 'right' | 'arithmetic';
+const shiftBy =
+  (kind: ShiftKind, lane: 16 | 32 | 64): VectorMeaning =>
+  (o, x, y) =>
+    o.shift(kind, lane, x, o.extract(64, y, 0));
+const shiftByImmediate =
+  (kind: ShiftKind, lane: 16 | 32 | 64): VectorMeaning =>
+  (o, x, count) =>
+    o.shift(kind, lane, x, o.count(count));
+
+/** Opcode behind 0F, name, meaning. */
+type Line = readonly [opcode: string, name: string, meaning: VectorMeaning];
+
+/** The feature that brought them to MMX registers; on XMM registers all came with SSE2. */
+const both = (feature: string, table: readonly Line[], memory = 'Qq'): Form[] =>
+  table.flatMap(([opcode, name, vector]) => {
+    const op: Operation = { name, vector, access: RW };
+    return [
+      row(`np 0f ${opcode}`, `Pq,${memory}`, op, { feature }),
+      row(`66 0f ${opcode}`, 'Vdq,Wdq', op, { feature: 'SSE2' }),
+    ];
+  });
+
+// biome-ignore format: a table
+const MMX: readonly Line[] = [
+  ['63', 'packsswb', pack(16, true)],
+  ['64', 'pcmpgtb', lanes('greater', 8)],
+  ['65', 'pcmpgtw', lanes('greater', 16)],
+  ['66', 'pcmpgtd', lanes('greater', 32)],
+  ['67', 'packuswb', pack(16, false)],
+  ['68', 'punpckhbw', interleave('high', 8)],
+  ['69', 'punpckhwd', interleave('high', 16)],
+  ['6a', 'punpckhdq', interleave('high', 32)],
+  ['6b', 'packssdw', pack(32, true)],
+  ['74', 'pcmpeqb', lanes('equal', 8)],
+  ['75', 'pcmpeqw', lanes('equal', 16)],
+  ['76', 'pcmpeqd', lanes('equal', 32)],
+  ['d1', 'psrlw', shiftBy('right', 16)],
+  ['d2', 'psrld', shiftBy('right', 32)],
+  ['d3', 'psrlq', shiftBy('right', 64)],
+  ['d5', 'pmullw', lanes('mulLow', 16)],
+  ['d8', 'psubusb', lanes('subUnsigned', 8)],
+  ['d9', 'psubusw', lanes('subUnsigned', 16)],
+  ['db', 'pand', (o, x, y) => o.and(x, y)],
+  ['dc', 'paddusb', lanes('addUnsigned', 8)],
+  ['dd', 'paddusw', lanes('addUnsigned', 16)],
+  ['df', 'pandn', (o, x, y) => o.andNot(x, y)],
+  ['e1', 'psraw', shiftBy('arithmetic', 16)],
+  ['e2', 'psrad', shiftBy('arithmetic', 32)],
+  ['e5', 'pmulhw', lanes('mulHighSigned', 16)],
+  ['e8', 'psubsb', lanes('subSigned', 8)],
+  ['e9', 'psubsw', lanes('subSigned', 16)],
+  ['eb', 'por', (o, x, y) => o.or(x, y)],
+  ['ec', 'paddsb', lanes('addSigned', 8)],
+  ['ed', 'paddsw', lanes('addSigned', 16)],
+  ['ef', 'pxor', (o, x, y) => o.xor(x, y)],
+  ['f1', 'psllw', shiftBy('left', 16)],
+  ['f2', 'pslld', shiftBy('left', 32)],
+  ['f3', 'psllq', shiftBy('left', 64)],
+  ['f5', 'pmaddwd', (o, x, y) => o.multiplyAdd(x, y)],
+  ['f8', 'psubb', lanes('sub', 8)],
+  ['f9', 'psubw', lanes('sub', 16)],
+  ['fa', 'psubd', lanes('sub', 32)],
+  ['fc', 'paddb', lanes('add', 8)],
+  ['fd', 'paddw', lanes('add', 16)],
+  ['fe', 'paddd', lanes('add', 32)],
+];
+/** These read only the low half of an MMX operand in memory. */
+// biome-ignore format: a table
+const MMX_HALF: readonly Line[] = [
+  ['60', 'punpcklbw', interleave('low', 8)],
+  ['61', 'punpcklwd', interleave('low', 16)],
+  ['62', 'punpckldq', interleave('low', 32)],
+];
+/** Came to MMX registers with SSE. */
+// biome-ignore format: a table
+const SSE: readonly Line[] = [
+  ['da', 'pminub', lanes('minUnsigned', 8)],
+  ['de', 'pmaxub', lanes('maxUnsigned', 8)],
+  ['e0', 'pavgb', lanes('average', 8)],
+  ['e3', 'pavgw', lanes('average', 16)],
+  ['e4', 'pmulhuw', lanes('mulHighUnsigned', 16)],
+  ['ea', 'pminsw', lanes('minSigned', 16)],
+  ['ee', 'pmaxsw', lanes('maxSigned', 16)],
+  ['f6', 'psadbw', (o, x, y) => o.sumOfDifferences(x, y)],
+];
 /** Came to MMX registers with SSE2 only. */
-const PACKED_SSE2: Column[] = [['np', 'SSE2'], ['66', 'SSE2'], ['f3', 'SSE2'], ['f2', 'SSE2']]; // biome-ignore format: short
-const PACKED_SSSE3: Column[] = [
-  ['np', 'SSSE3'],
-  ['66', 'SSSE3'],
+// biome-ignore format: a table
+const SSE2: readonly Line[] = [
+  ['d4', 'paddq', lanes('add', 64)],
+  ['f4', 'pmuludq', (o, x, y) => o.multiplyEven(x, y)],
+  ['fb', 'psubq', lanes('sub', 64)],
 ];
 
-// biome-ignore format: tables
+/** Opcode and digit, name, direction, lane. */
+// biome-ignore format: a table
+const SHIFTS: readonly [string, string, ShiftKind, 16 | 32 | 64][] = [
+  ['71 /2', 'psrlw', 'right', 16], ['71 /4', 'psraw', 'arithmetic', 16], ['71 /6', 'psllw', 'left', 16],
+  ['72 /2', 'psrld', 'right', 32], ['72 /4', 'psrad', 'arithmetic', 32], ['72 /6', 'pslld', 'left', 32],
+  ['73 /2', 'psrlq', 'right', 64], ['73 /6', 'psllq', 'left', 64],
+];
+
+const copy: VectorMeaning = (_, x) => x;
+const lowPart: VectorMeaning = (o, x) => o.extract(64, x, 0);
+const widened: VectorMeaning = (o, x) => o.vector(x);
+
+/** `id` tells moves of one name and equal operands apart. */
+const move = (name: string, vector: VectorMeaning, more: Partial<Operation> = {}): Operation => ({
+  name,
+  vector,
+  access: ['w', 'r'],
+  ...more,
+});
+const lowScalar: VectorMeaning = (o, x) => o.extract(o.scalar, x, 0);
+const intoGeneral = move('movd', lowScalar);
+const fromGeneral = move('movd', widened);
+const aligned = move('movdqa', copy);
+const anywhere = move('movdqu', copy, { unaligned: true });
+
+const shuffleWords =
+  (half: 0 | 1): VectorMeaning =>
+  (o, x, control) =>
+    o.insert(64, x, half, o.extract(64, o.permute(16, 2, [x, x, x, x], 4 * half, control), 0));
+const shuffleAll =
+  (lane: 16 | 32): VectorMeaning =>
+  (o, x, control) =>
+    o.permute(lane, 2, [x, x, x, x], 0, control);
+const insertWord: VectorMeaning = (o, x, word, index) => o.insertWord(x, index, word);
+const extractWord: VectorMeaning = (o, x, index) => o.extractWord(x, index);
+const byteSigns: VectorMeaning = (o, x) => o.signs(8, x);
+
+const pinsrw: Operation = { name: 'pinsrw', vector: insertWord, access: RW };
+const pextrw: Operation = { name: 'pextrw', vector: extractWord, access: W };
+const pmovmskb: Operation = { name: 'pmovmskb', vector: byteSigns, access: W };
+
 export const mmx: Form[] = [
-  ...unbuilt(PACKED, 'P,Q', `
-    0f 60: punpcklbw =
-    0f 61: punpcklwd =
-    0f 62: punpckldq =
-    0f 63: packsswb =
-    0f 64: pcmpgtb =
-    0f 65: pcmpgtw =
-    0f 66: pcmpgtd =
-    0f 67: packuswb =
-    0f 68: punpckhbw =
-    0f 69: punpckhwd =
-    0f 6a: punpckhdq =
-    0f 6b: packssdw =
-    0f 74: pcmpeqb =
-    0f 75: pcmpeqw =
-    0f 76: pcmpeqd =
-    0f d1: psrlw =
-    0f d2: psrld =
-    0f d3: psrlq =
-    0f d5: pmullw =
-    0f d8: psubusb =
-    0f d9: psubusw =
-    0f db: pand =
-    0f dc: paddusb =
-    0f dd: paddusw =
-    0f df: pandn =
-    0f e1: psraw =
-    0f e2: psrad =
-    0f e5: pmulhw =
-    0f e8: psubsb =
-    0f e9: psubsw =
-    0f eb: por =
-    0f ec: paddsb =
-    0f ed: paddsw =
-    0f ef: pxor =
-    0f f1: psllw =
-    0f f2: pslld =
-    0f f3: psllq =
-    0f f5: pmaddwd =
-    0f f8: psubb =
-    0f f9: psubw =
-    0f fa: psubd =
-    0f fc: paddb =
-    0f fd: paddw =
-    0f fe: paddd =`),
-  ...unbuilt(PACKED_SSE, 'P,Q', `
-    0f da: pminub =
-    0f de: pmaxub =
-    0f e0: pavgb =
-    0f e3: pavgw =
-    0f e4: pmulhuw =
-    0f ea: pminsw =
-    0f ee: pmaxsw =
-    0f f6: psadbw =`),
-  ...unbuilt(PACKED_SSE2, 'P,Q', `
-    0f d4: paddq =
-    0f f4: pmuludq =
-    0f fb: psubq =`),
-  ...unbuilt(PACKED_SSSE3, 'P,Q', `
-    0f 38 00: pshufb =
-    0f 38 01: phaddw =
-    0f 38 02: phaddd =
-    0f 38 03: phaddsw =
-    0f 38 04: pmaddubsw =
-    0f 38 05: phsubw =
-    0f 38 06: phsubd =
-    0f 38 07: phsubsw =
-    0f 38 08: psignb =
-    0f 38 09: psignw =
-    0f 38 0a: psignd =
-    0f 38 0b: pmulhrsw =
-    0f 38 1c: pabsb =
-    0f 38 1d: pabsw =
-    0f 38 1e: pabsd =`),
-  ...unbuilt(PACKED_SSSE3, 'P,Q,Ib', '0f 3a 0f: palignr ='),
-  // Moves: movd with REX.W is called movq.
-  ...unbuilt(PACKED, 'P,Ey', '0f 6e: movd movd'),
-  ...unbuilt(PACKED, 'P,Q', `
-    0f 6c: - punpcklqdq
-    0f 6d: - punpckhqdq
-    0f 6f: movq movdqa movdqu`),
-  ...unbuilt(PACKED, 'Q,P', `
-    0f 7e: - - movq
-    0f 7f: movq movdqa movdqu
-    0f d6: - movq`),
-  ...unbuilt(PACKED, 'Ey,P', '0f 7e: movd movd'),
-  ...unbuilt(PACKED, 'P,Q', '0f d6 mod3: - - movq2dq movdq2q'),
-  ...unbuilt(PACKED_SSE, 'P,Q,Ib', '0f 70: pshufw pshufd pshufhw pshuflw'),
-  ...unbuilt(PACKED_SSE, 'P,Ew,Ib', '0f c4: pinsrw pinsrw'),
-  ...unbuilt(PACKED_SSE, 'Gd,Q,Ib', '0f c5 mod3: pextrw pextrw'),
-  ...unbuilt(PACKED_SSE, 'Gd,Q', '0f d7 mod3: pmovmskb pmovmskb'),
-  ...unbuilt(PACKED_SSE, 'M,P', '0f e7 mem: movntq movntdq'),
-  ...unbuilt(PACKED_SSE, 'P,Q', '0f f7 mod3: maskmovq maskmovdqu'),
-  // Shifts by an immediate.
-  ...PACKED.slice(0, 2).flatMap((column) => unbuiltByDigit(column, 'Q,Ib', `
-    0f 71 mod3: - - psrlw - psraw - psllw -
-    0f 72 mod3: - - psrld - psrad - pslld -
-    0f 73 mod3: - - psrlq - -     - psllq -`)),
-  ...unbuiltByDigit(['66', 'SSE2'], 'Q,Ib', '0f 73 mod3: - - - psrldq - - - pslldq'),
+  ...both('MMX', MMX),
+  ...both('MMX', MMX_HALF, 'Qd'),
+  ...both('SSE', SSE),
+  ...both('SSE2', SSE2),
+  row('66 0f 6c', 'Vdq,Wdq', { name: 'punpcklqdq', vector: interleave('low', 64), access: RW }, { feature: 'SSE2' }),
+  row('66 0f 6d', 'Vdq,Wdq', { name: 'punpckhqdq', vector: interleave('high', 64), access: RW }, { feature: 'SSE2' }),
+  ...SHIFTS.flatMap(([code, name, kind, lane]) => {
+    const op: Operation = { name, id: `${name}-immediate`, vector: shiftByImmediate(kind, lane), access: RW };
+    return [
+      row(`np 0f ${code} mod3`, 'Nq,Ib', op, { feature: 'MMX' }),
+      row(`66 0f ${code} mod3`, 'Udq,Ib', op, { feature: 'SSE2' }),
+    ];
+  }),
+  ...(['right', 'left'] as const).map((direction, i) =>
+    row(
+      `66 0f 73 /${3 + 4 * i} mod3`,
+      'Udq,Ib',
+      { name: i ? 'pslldq' : 'psrldq', vector: (o, x, n) => o.shiftBytes(direction, x, n), access: RW },
+      { feature: 'SSE2' },
+    ),
+  ),
+  // Moves. With REX.W movd is called movq.
+  row('np 0f 6e', 'Pq,Ey', fromGeneral, { feature: 'MMX' }),
+  row('66 0f 6e', 'Vdq,Ey', fromGeneral, { feature: 'SSE2' }),
+  row('np 0f 7e', 'Ey,Pq', intoGeneral, { feature: 'MMX' }),
+  row('66 0f 7e', 'Ey,Vdq', intoGeneral, { feature: 'SSE2' }),
+  row('np 0f 6f', 'Pq,Qq', move('movq', copy), { feature: 'MMX' }),
+  row('np 0f 7f', 'Qq,Pq', move('movq', copy), { feature: 'MMX' }),
+  row('66 0f 6f', 'Vdq,Wdq', aligned, { feature: 'SSE2' }),
+  row('66 0f 7f', 'Wdq,Vdq', aligned, { feature: 'SSE2' }),
+  row('f3 0f 6f', 'Vdq,Wdq', anywhere, { feature: 'SSE2' }),
+  row('f3 0f 7f', 'Wdq,Vdq', anywhere, { feature: 'SSE2' }),
+  row('f3 0f 7e', 'Vdq,Wq', move('movq', widened), { feature: 'SSE2' }),
+  row('66 0f d6 mem', 'Mq,Vdq', move('movq', lowPart), { feature: 'SSE2' }),
+  row('66 0f d6 mod3', 'Udq,Vq', move('movq', widened), { feature: 'SSE2' }),
+  row(
+    'f3 0f d6 mod3',
+    'Vdq,Nq',
+    move('movq2dq', (o, x) => o.vector(o.extract(64, x, 0))),
+    { feature: 'SSE2' },
+  ),
+  row('f2 0f d6 mod3', 'Pq,Uq', move('movdq2q', widened), { feature: 'SSE2' }),
+  row('np 0f e7 mem', 'Mq,Pq', move('movntq', lowPart), { feature: 'SSE' }),
+  row('66 0f e7 mem', 'Mdq,Vdq', move('movntdq', copy), { feature: 'SSE2' }),
+  row('np 0f 70', 'Pq,Qq,Ib', { name: 'pshufw', vector: shuffleAll(16), access: W }, { feature: 'SSE' }),
+  row('66 0f 70', 'Vdq,Wdq,Ib', { name: 'pshufd', vector: shuffleAll(32), access: W }, { feature: 'SSE2' }),
+  row('f3 0f 70', 'Vdq,Wdq,Ib', { name: 'pshufhw', vector: shuffleWords(1), access: W }, { feature: 'SSE2' }),
+  row('f2 0f 70', 'Vdq,Wdq,Ib', { name: 'pshuflw', vector: shuffleWords(0), access: W }, { feature: 'SSE2' }),
+  row('np 0f c4', 'Pq,Ew,Ib', pinsrw, { feature: 'SSE' }),
+  row('66 0f c4', 'Vdq,Ew,Ib', pinsrw, { feature: 'SSE2' }),
+  row('np 0f c5 mod3', 'Gd,Nq,Ib', pextrw, { feature: 'SSE' }),
+  row('66 0f c5 mod3', 'Gd,Udq,Ib', pextrw, { feature: 'SSE2' }),
+  row('np 0f d7 mod3', 'Gd,Nq', pmovmskb, { feature: 'SSE' }),
+  row('66 0f d7 mod3', 'Gd,Udq', pmovmskb, { feature: 'SSE2' }),
+  row('np 0f f7 mod3', 'Pq,Nq', { name: 'maskmovq', helper: 'maskmovq' }, { feature: 'SSE' }),
+  row('66 0f f7 mod3', 'Vdq,Udq', { name: 'maskmovdqu', helper: 'maskmovdqu' }, { feature: 'SSE2' }),
 ];

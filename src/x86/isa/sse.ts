@@ -1,156 +1,236 @@
-/** SSE to SSE4, AES, carry-less multiplication, SHA, GFNI: floating-point vectors and what came with XMM registers.
- * Nothing here is built.
+/** SSE and SSE2 on floating-point numbers: moves, shuffles, arithmetic, comparisons, conversions.
  *
- * Follows: SDM Vol. 2, Appendix A, tables A-3 to A-6; SSE4a: AMD64 Manual Vol. 4. Columns are the mandatory prefixes:
- * none, 66, F3, F2. What exists on MMX registers too is in mmx.ts.   Next: x86/isa/extensions.ts. */
-import type { Form } from './types.ts';
-import { type Column, unbuilt, unbuiltByDigit } from './unbuilt.ts';
+ * Most opcodes are four instructions, by mandatory prefix: none `ps`, 66 `pd`, F3 `ss`, F2 `sd`. Scalars read and write
+ * the low lane alone and keep what is above it, but loads from memory, which clear it. RCP and RSQRT are approximations
+ * whose bits every processor chooses for itself; see engine/sse-unit.ts for ours.
+ * Follows: SDM Vol. 1, chapters 10 and 11; Vol. 2, Appendix A, tables A-3 to A-6.
+ * Next: x86/isa/vector-extensions.ts. */
+import { type Form, type Operation, row } from './types.ts';
+import type { Conversion, FloatShape, VectorMeaning } from './vector.ts';
 
-const columns = (none: string, p66: string, f3: string, f2: string): Column[] => [
-  ['np', none],
-  ['66', p66],
-  ['f3', f3],
-  ['f2', f2],
-];
-const SSE = columns('SSE', 'SSE2', 'SSE', 'SSE2');
-const SSE2 = columns('SSE2', 'SSE2', 'SSE2', 'SSE2');
-const SSE3 = columns('SSE3', 'SSE3', 'SSE3', 'SSE3');
-const SSE41: Column[] = [['66', 'SSE41']];
-const SSE42: Column[] = [['66', 'SSE42']];
-const AES: Column[] = [['66', 'AES']];
-const SHA: Column[] = [['np', 'SHA']];
-const GFNI: Column[] = [['66', 'GFNI']];
-const SSE4A = columns('SSE4A', 'SSE4A', 'SSE4A', 'SSE4A');
+const RW = ['rw', 'r', 'r'] as const;
+const W = ['w', 'r', 'r'] as const;
 
-// biome-ignore format: tables
-export const sse: Form[] = [
-  ...unbuilt(SSE, 'V,W', `
-    0f 10:      movups    movupd    movss     movsd
-    0f 12 mem:  movlps    movlpd
-    0f 12 mod3: movhlps
-    0f 14:      unpcklps  unpcklpd
-    0f 15:      unpckhps  unpckhpd
-    0f 16 mem:  movhps    movhpd
-    0f 16 mod3: movlhps
-    0f 28:      movaps    movapd
-    0f 2a:      cvtpi2ps  cvtpi2pd  cvtsi2ss  cvtsi2sd
-    0f 2c:      cvttps2pi cvttpd2pi cvttss2si cvttsd2si
-    0f 2d:      cvtps2pi  cvtpd2pi  cvtss2si  cvtsd2si
-    0f 2e:      ucomiss   ucomisd
-    0f 2f:      comiss    comisd
-    0f 50 mod3: movmskps  movmskpd
-    0f 51:      sqrtps    sqrtpd    sqrtss    sqrtsd
-    0f 52:      rsqrtps   -         rsqrtss
-    0f 53:      rcpps     -         rcpss
-    0f 54:      andps     andpd
-    0f 55:      andnps    andnpd
-    0f 56:      orps      orpd
-    0f 57:      xorps     xorpd
-    0f 58:      addps     addpd     addss     addsd
-    0f 59:      mulps     mulpd     mulss     mulsd
-    0f 5c:      subps     subpd     subss     subsd
-    0f 5d:      minps     minpd     minss     minsd
-    0f 5e:      divps     divpd     divss     divsd
-    0f 5f:      maxps     maxpd     maxss     maxsd`),
-  ...unbuilt(SSE, 'W,V', `
-    0f 11:      movups    movupd    movss     movsd
-    0f 13 mem:  movlps    movlpd
-    0f 17 mem:  movhps    movhpd
-    0f 29:      movaps    movapd
-    0f 2b mem:  movntps   movntpd`),
-  ...unbuilt(SSE, 'V,W,Ib', `
-    0f c2:      cmpps     cmppd     cmpss     cmpsd
-    0f c6:      shufps    shufpd`),
-  ...unbuilt(SSE2, 'V,W', `
-    0f 5a:      cvtps2pd  cvtpd2ps  cvtss2sd  cvtsd2ss
-    0f 5b:      cvtdq2ps  cvtps2dq  cvttps2dq
-    0f e6:      -         cvttpd2dq cvtdq2pd  cvtpd2dq`),
-  ...unbuilt(SSE3, 'V,W', `
-    0f 12:      -         -         movsldup  movddup
-    0f 16:      -         -         movshdup
-    0f 7c:      -         haddpd    -         haddps
-    0f 7d:      -         hsubpd    -         hsubps
-    0f d0:      -         addsubpd  -         addsubps
-    0f f0 mem:  -         -         -         lddqu`),
-  ...unbuilt(SSE41, 'V,W', `
-    0f 38 10: pblendvb
-    0f 38 14: blendvps
-    0f 38 15: blendvpd
-    0f 38 17: ptest
-    0f 38 20: pmovsxbw
-    0f 38 21: pmovsxbd
-    0f 38 22: pmovsxbq
-    0f 38 23: pmovsxwd
-    0f 38 24: pmovsxwq
-    0f 38 25: pmovsxdq
-    0f 38 28: pmuldq
-    0f 38 29: pcmpeqq
-    0f 38 2a mem: movntdqa
-    0f 38 2b: packusdw
-    0f 38 30: pmovzxbw
-    0f 38 31: pmovzxbd
-    0f 38 32: pmovzxbq
-    0f 38 33: pmovzxwd
-    0f 38 34: pmovzxwq
-    0f 38 35: pmovzxdq
-    0f 38 38: pminsb
-    0f 38 39: pminsd
-    0f 38 3a: pminuw
-    0f 38 3b: pminud
-    0f 38 3c: pmaxsb
-    0f 38 3d: pmaxsd
-    0f 38 3e: pmaxuw
-    0f 38 3f: pmaxud
-    0f 38 40: pmulld
-    0f 38 41: phminposuw`),
-  ...unbuilt(SSE41, 'V,W,Ib', `
-    0f 3a 08: roundps
-    0f 3a 09: roundpd
-    0f 3a 0a: roundss
-    0f 3a 0b: roundsd
-    0f 3a 0c: blendps
-    0f 3a 0d: blendpd
-    0f 3a 0e: pblendw
-    0f 3a 14: pextrb
-    0f 3a 15: pextrw
-    0f 3a 16: pextrd
-    0f 3a 17: extractps
-    0f 3a 20: pinsrb
-    0f 3a 21: insertps
-    0f 3a 22: pinsrd
-    0f 3a 40: dpps
-    0f 3a 41: dppd
-    0f 3a 42: mpsadbw`),
-  ...unbuilt(SSE42, 'V,W', '0f 38 37: pcmpgtq'),
-  ...unbuilt(SSE42, 'V,W,Ib', `
-    0f 3a 60: pcmpestrm
-    0f 3a 61: pcmpestri
-    0f 3a 62: pcmpistrm
-    0f 3a 63: pcmpistri`),
-  ...unbuilt([['f2', 'SSE42']], 'Gd,Eb', '0f 38 f0: crc32'),
-  ...unbuilt([['f2', 'SSE42']], 'Gd,Ev', '0f 38 f1: crc32'),
-  ...unbuilt([['66', 'PCLMULQDQ']], 'V,W,Ib', '0f 3a 44: pclmulqdq'),
-  ...unbuilt(AES, 'V,W', `
-    0f 38 db: aesimc
-    0f 38 dc: aesenc
-    0f 38 dd: aesenclast
-    0f 38 de: aesdec
-    0f 38 df: aesdeclast`),
-  ...unbuilt(AES, 'V,W,Ib', '0f 3a df: aeskeygenassist'),
-  ...unbuilt(SHA, 'V,W', `
-    0f 38 c8: sha1nexte
-    0f 38 c9: sha1msg1
-    0f 38 ca: sha1msg2
-    0f 38 cb: sha256rnds2
-    0f 38 cc: sha256msg1
-    0f 38 cd: sha256msg2`),
-  ...unbuilt(SHA, 'V,W,Ib', '0f 3a cc: sha1rnds4'),
-  ...unbuilt(GFNI, 'V,W', '0f 38 cf: gf2p8mulb'),
-  ...unbuilt(GFNI, 'V,W,Ib', `
-    0f 3a ce: gf2p8affineqb
-    0f 3a cf: gf2p8affineinvqb`),
-  ...unbuilt(SSE4A, 'V,W', '0f 79 mod3: - extrq - insertq'),
-  ...unbuilt(SSE4A, 'V,W,Ib,Ib', '0f 78 mod3: - - - insertq'),
-  ...unbuiltByDigit(['66', 'SSE4A'], 'W,Ib,Ib', '0f 78 mod3: extrq'),
-  ...unbuilt(SSE4A, 'M,V', '0f 2b mem: - - movntss movntsd'),
+/** Prefix, feature and operands of each shape. */
+const SHAPES = [
+  { shape: 'ps', prefix: 'np', feature: 'SSE', size: 'dq' },
+  { shape: 'pd', prefix: '66', feature: 'SSE2', size: 'dq' },
+  { shape: 'ss', prefix: 'f3', feature: 'SSE', size: 'd' },
+  { shape: 'sd', prefix: 'f2', feature: 'SSE2', size: 'q' },
+] as const;
+type Shape = (typeof SHAPES)[number];
+
+/** One row for each shape; the first operand is read too, unless `access` says otherwise. */
+const shaped = (
+  opcode: string,
+  name: string,
+  meaning: (shape: FloatShape) => VectorMeaning,
+  { shapes = SHAPES as readonly Shape[], access = RW as Operation['access'], more = '' } = {},
+): Form[] =>
+  shapes.map(({ shape, prefix, feature, size }) =>
+    row(
+      `${prefix} 0f ${opcode}`,
+      `V${size},W${size}${more}`,
+      { name: `${name}${shape}`, vector: meaning(shape), access },
+      { feature },
+    ),
+  );
+const PACKED = SHAPES.slice(0, 2);
+const SINGLE = [SHAPES[0], SHAPES[2]];
+/** Whole registers, whatever they hold. */
+const whole = (opcode: string, name: string, vector: VectorMeaning): Form[] =>
+  shaped(opcode, name, () => vector, { shapes: PACKED });
+
+const copy: VectorMeaning = (_, x) => x;
+const widened: VectorMeaning = (o, x) => o.vector(x);
+const low: VectorMeaning = (o, x) => o.extract(64, x, 0);
+const high: VectorMeaning = (o, x) => o.extract(64, x, 1);
+const intoHigh: VectorMeaning = (o, x, y) => o.insert(64, x, 1, y);
+
+const move = (name: string, vector: VectorMeaning, more: Partial<Operation> = {}): Operation => ({
+  name,
+  vector,
+  access: ['w', 'r'],
+  ...more,
+});
+const moveBoth = (codes: readonly [string, string], name: string, more: Partial<Operation> = {}): Form[] =>
+  PACKED.flatMap(({ shape, prefix, feature }) => {
+    const op = move(`${name}${shape}`, copy, more);
+    return [
+      row(`${prefix} 0f ${codes[0]}`, 'Vdq,Wdq', op, { feature }),
+      row(`${prefix} 0f ${codes[1]}`, 'Wdq,Vdq', op, { feature }),
+    ];
+  });
+
+const moves: Form[] = [
+  ...moveBoth(['10', '11'], 'movu', { unaligned: true }),
+  ...moveBoth(['28', '29'], 'mova'),
+  ...SHAPES.slice(2).flatMap(({ shape, prefix, feature, size }) => [
+    row(`${prefix} 0f 10 mem`, `Vdq,M${size}`, move(`mov${shape}`, widened), { feature }),
+    row(`${prefix} 0f 10 mod3`, `V${size},U${size}`, move(`mov${shape}`, copy), { feature }),
+    row(`${prefix} 0f 11 mem`, `M${size},V${size}`, move(`mov${shape}`, copy), { feature }),
+    row(`${prefix} 0f 11 mod3`, `U${size},V${size}`, move(`mov${shape}`, copy), { feature }),
+  ]),
+  ...PACKED.flatMap(({ shape, prefix, feature }) => [
+    row(`${prefix} 0f 12 mem`, 'Vq,Mq', move(`movl${shape}`, copy), { feature }),
+    row(`${prefix} 0f 13 mem`, 'Mq,Vdq', move(`movl${shape}`, low), { feature }),
+    row(`${prefix} 0f 16 mem`, 'Vdq,Mq', { name: `movh${shape}`, vector: intoHigh, access: RW }, { feature }),
+    row(`${prefix} 0f 17 mem`, 'Mq,Vdq', move(`movh${shape}`, high), { feature }),
+    row(`${prefix} 0f 2b mem`, 'Mdq,Vdq', move(`movnt${shape}`, copy), { feature }),
+    row(
+      `${prefix} 0f 50 mod3`,
+      'Gd,Udq',
+      { name: `movmsk${shape}`, vector: (o, x) => o.signs(shape === 'ps' ? 32 : 64, x), access: W },
+      { feature },
+    ),
+  ]),
+  row('np 0f 12 mod3', 'Vq,Udq', move('movhlps', high), { feature: 'SSE' }),
+  row('np 0f 16 mod3', 'Vdq,Uq', { name: 'movlhps', vector: intoHigh, access: RW }, { feature: 'SSE' }),
 ];
+
+const laneOf = (shape: FloatShape): 32 | 64 => (shape === 'ps' || shape === 'ss' ? 32 : 64);
+
+const shuffles: Form[] = [
+  ...shaped('14', 'unpckl', (shape) => (o, x, y) => o.interleave('low', laneOf(shape), x, y), { shapes: PACKED }),
+  ...shaped('15', 'unpckh', (shape) => (o, x, y) => o.interleave('high', laneOf(shape), x, y), { shapes: PACKED }),
+  row(
+    'np 0f c6',
+    'Vdq,Wdq,Ib',
+    { name: 'shufps', vector: (o, x, y, control) => o.permute(32, 2, [x, x, y, y], 0, control), access: RW },
+    { feature: 'SSE' },
+  ),
+  row(
+    '66 0f c6',
+    'Vdq,Wdq,Ib',
+    { name: 'shufpd', vector: (o, x, y, control) => o.permute(64, 1, [x, y], 0, control), access: RW },
+    { feature: 'SSE2' },
+  ),
+  ...whole('54', 'and', (o, x, y) => o.and(x, y)),
+  ...whole('55', 'andn', (o, x, y) => o.andNot(x, y)),
+  ...whole('56', 'or', (o, x, y) => o.or(x, y)),
+  ...whole('57', 'xor', (o, x, y) => o.xor(x, y)),
+];
+
+const ORDERED = [
+  { shape: 'ss', prefix: 'np', feature: 'SSE', size: 'd' },
+  { shape: 'sd', prefix: '66', feature: 'SSE2', size: 'q' },
+] as const;
+
+const arithmetic: Form[] = [
+  ...(
+    [
+      ['58', 'add'],
+      ['59', 'mul'],
+      ['5c', 'sub'],
+      ['5d', 'min'],
+      ['5e', 'div'],
+      ['5f', 'max'],
+    ] as const
+  ).flatMap(([opcode, name]) => shaped(opcode, name, (shape) => (o, x, y) => o.float(name, shape, x, y))),
+  ...shaped('51', 'sqrt', (shape) => (o, x) => o.root(shape, x), { access: W }).map(unary),
+  ...shaped('52', 'rsqrt', (shape) => (o, x) => o.reciprocalRoot(shape as 'ps', x), { shapes: SINGLE }).map(unary),
+  ...shaped('53', 'rcp', (shape) => (o, x) => o.reciprocal(shape as 'ps', x), { shapes: SINGLE }).map(unary),
+  ...shaped('c2', 'cmp', (shape) => (o, x, y, predicate) => o.compare(shape, x, y, predicate), { more: ',Ib' }),
+  ...ORDERED.flatMap(({ shape, prefix, feature, size }) =>
+    [false, true].map((signals, i) =>
+      row(
+        `${prefix} 0f ${i ? '2f' : '2e'}`,
+        `V${size},W${size}`,
+        {
+          name: `${signals ? 'comi' : 'ucomi'}${shape}`,
+          vector: (o, x, y) => {
+            o.order(shape, x, y, signals);
+            return undefined;
+          },
+          access: ['r', 'r'],
+          writes: 'CPAZSO',
+        },
+        { feature },
+      ),
+    ),
+  ),
+];
+
+/** The first operand is only written: the meaning is given it, and does not want it. */
+function unary(form: Form): Form {
+  return { ...form, op: { ...form.op, access: W } };
+}
+
+/** Opcode with its prefix, name, operands, conversion; `t` names truncate. */
+// biome-ignore format: a table
+const CONVERSIONS: readonly [string, string, string, Conversion, 'SSE' | 'SSE2'][] = [
+  ['f3 0f 2a', 'cvtsi2ss', 'Vd,Ey', 'si→ss', 'SSE'],
+  ['f2 0f 2a', 'cvtsi2sd', 'Vq,Ey', 'si→sd', 'SSE2'],
+  ['f3 0f 2c', 'cvttss2si', 'Gy,Wd', 'ss→si', 'SSE'],
+  ['f2 0f 2c', 'cvttsd2si', 'Gy,Wq', 'sd→si', 'SSE2'],
+  ['f3 0f 2d', 'cvtss2si', 'Gy,Wd', 'ss→si', 'SSE'],
+  ['f2 0f 2d', 'cvtsd2si', 'Gy,Wq', 'sd→si', 'SSE2'],
+  ['66 0f 5a', 'cvtpd2ps', 'Vdq,Wdq', 'pd→ps', 'SSE2'],
+  ['f3 0f 5a', 'cvtss2sd', 'Vq,Wd', 'ss→sd', 'SSE2'],
+  ['f2 0f 5a', 'cvtsd2ss', 'Vd,Wq', 'sd→ss', 'SSE2'],
+  ['np 0f 5b', 'cvtdq2ps', 'Vdq,Wdq', 'dq→ps', 'SSE2'],
+  ['66 0f 5b', 'cvtps2dq', 'Vdq,Wdq', 'ps→dq', 'SSE2'],
+  ['f3 0f 5b', 'cvttps2dq', 'Vdq,Wdq', 'ps→dq', 'SSE2'],
+  ['66 0f e6', 'cvttpd2dq', 'Vdq,Wdq', 'pd→dq', 'SSE2'],
+  ['f2 0f e6', 'cvtpd2dq', 'Vdq,Wdq', 'pd→dq', 'SSE2'],
+];
+
+const conversion = (name: string, vector: VectorMeaning): Operation => ({ name, vector, access: ['w', 'r'] });
+
+const conversions: Form[] = [
+  ...CONVERSIONS.map(([code, name, operands, kind, feature]) =>
+    row(
+      code,
+      operands,
+      conversion(name, (o, x) => o.convert(kind, x, name.startsWith('cvtt'))),
+      { feature },
+    ),
+  ),
+  // Half a register becomes a whole one.
+  row(
+    'np 0f 5a',
+    'Vdq,Wq',
+    conversion('cvtps2pd', (o, x) => o.convert('ps→pd', o.vector(x))),
+    { feature: 'SSE2' },
+  ),
+  row(
+    'f3 0f e6',
+    'Vdq,Wq',
+    conversion('cvtdq2pd', (o, x) => o.convert('dq→pd', o.vector(x))),
+    { feature: 'SSE2' },
+  ),
+  // Between MMX and XMM registers.
+  row(
+    '66 0f 2a',
+    'Vdq,Qq',
+    conversion('cvtpi2pd', (o, x) => o.convert('dq→pd', x)),
+    { feature: 'SSE2' },
+  ),
+  row(
+    'np 0f 2a',
+    'Vq,Qq',
+    conversion('cvtpi2ps', (o, x) => o.extract(64, o.convert('dq→ps', x), 0)),
+    {
+      feature: 'SSE',
+    },
+  ),
+  ...[true, false].flatMap((truncate) => {
+    const [code, name] = truncate ? ['2c', 'cvtt'] : ['2d', 'cvt'];
+    return [
+      row(
+        `np 0f ${code}`,
+        'Pq,Wq',
+        conversion(`${name}ps2pi`, (o, x) => o.convert('ps→dq', o.vector(x), truncate)),
+        { feature: 'SSE' },
+      ),
+      row(
+        `66 0f ${code}`,
+        'Pq,Wdq',
+        conversion(`${name}pd2pi`, (o, x) => o.convert('pd→dq', x, truncate)),
+        { feature: 'SSE2' },
+      ),
+    ];
+  }),
+];
+
+export const sse: Form[] = [...moves, ...shuffles, ...arithmetic, ...conversions];

@@ -7,10 +7,12 @@
  *
  * Operands (SDM Vol. 2, Appendix A.2.1): E a register or memory by ModRM.rm, G a register by ModRM.reg, Z a register in
  * the opcode, R a register by ModRM.rm, M memory only, I an immediate, J a relative displacement, O an absolute address,
- * S a segment register, C and D control and debug registers, A a far pointer; AL, CL, DX, rAX and so on themselves.
- * Sizes: b 8, w 16, d 32, q 64, v 16/32/64 by operand size, z as v but at most 32, y 32/64.
+ * S a segment register, C and D control and debug registers, A a far pointer; AL, CL, DX, rAX and so on themselves. XMM
+ * registers: V by ModRM.reg, U by ModRM.rm, W the same or memory; MMX registers: P, N and Q.
+ * Sizes: b 8, w 16, d 32, q 64, dq 128, v 16/32/64 by operand size, z as v but at most 32, y 32/64.
  * Next: x86/isa/alu.ts. */
 import type { Effects, Outcome, Width } from './algebra.ts';
+import type { VectorMeaning } from './vector.ts';
 
 export type Meaning = <V>(o: Effects<V> & Control<V>, ...operands: V[]) => Outcome<V> | undefined;
 
@@ -56,6 +58,10 @@ export type Operation = {
   /** One per explicit operand; all 'r' when absent. */
   access?: readonly AccessLetter[];
   meaning?: Meaning;
+  /** The meaning of an instruction on MMX or XMM registers; what it returns goes to the first operand. */
+  vector?: VectorMeaning;
+  /** Its memory operand of 16 bytes may lie anywhere. */
+  unaligned?: true;
   /** Served by a TypeScript helper of this name (engine/system). Ends its block. */
   helper?: string;
   /** Not built: what it belongs to, as the user reads it ("SSE2"). Decodes; running it ends the run with exit 6. */
