@@ -23,6 +23,7 @@ import {
   SEG,
   SEG_BASE,
   SEG_BYTES,
+  SEG_SELECTOR,
   STATE,
 } from './state.ts';
 import { describe, isNop, type Variant } from './variants.ts';
@@ -608,6 +609,12 @@ export class Blocks {
         view.setUint16(at + REC.B, from, true);
         break;
       }
+      case 'mov_from_sreg':
+        if (d.isMemory || (d.reg & 7) > SEG.GS) return;
+        view.setUint16(at + REC.A, STATE.GPR + d.rm * 8, true);
+        view.setUint16(at + REC.B, STATE.SEG + (d.reg & 7) * SEG_BYTES + SEG_SELECTOR, true);
+        view.setUint8(at + REC.SCALE, d.operandSize / 8);
+        break;
       case 'iret':
         if (!native) return;
         break;

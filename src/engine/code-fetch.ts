@@ -8,10 +8,18 @@ import { VECTOR } from '../x86/constants.ts';
 import type { Blocks } from './blocks.ts';
 import type { CpuState } from './cpu-state.ts';
 import { MAX_LENGTH } from './decoder.ts';
-import { highHalf, lowHalf } from './halves.ts';
 import type { Mmu } from './mmu.ts';
 import { codeSize, MODE } from './mode.ts';
-import { FETCH_TLB_ENTRIES, FETCH_TLB_SUPERVISOR, FETCH_TLB_USER, RAM, SEG, STATE } from './state.ts';
+import {
+  FETCH_TLB_ENTRIES,
+  FETCH_TLB_SUPERVISOR,
+  FETCH_TLB_USER,
+  RAM,
+  SEG,
+  SEG_BASE,
+  SEG_BYTES,
+  STATE,
+} from './state.ts';
 
 export class CodeFetch {
   readonly #state: CpuState;
@@ -36,15 +44,20 @@ export class CodeFetch {
     const view = this.#view;
     const mode = view.getInt32(STATE.MODE, true) | plain;
     if ((mode & MODE.CS_LIMITED) !== 0 && this.#pastLimit(0)) return -1;
-    const linear = this.linearRip();
-    const page = this.#page(linear);
+    const ripLow = view.getInt32(STATE.RIP, true);
+    const ripHigh = view.getInt32(STATE.RIP + 4, true);
+    const is64 = codeSize(mode) === 64; // elsewhere linear addresses have 32 bits
+    const low = is64 ? ripLow : (ripLow + view.getInt32(STATE.SEG + SEG.CS * SEG_BYTES + SEG_BASE, true)) | 0;
+    const high = is64 ? ripHigh : 0;
+    const page = this.#page(low, high);
     if (page < 0) return -1;
-    const offset = Number(linear & 0xfffn);
-    view.setBigUint64(STATE.PAGE_BASE, BigInt.asUintN(64, this.#state.rip - BigInt(offset)), true);
+    const offset = low & 0xfff;
+    view.setInt32(STATE.PAGE_BASE, ripLow - offset, true);
+    view.setInt32(STATE.PAGE_BASE + 4, ripHigh - (ripLow >>> 0 < offset ? 1 : 0), true);
     // Again at each decoding: what lies at a linear address may have become a traced function meanwhile.
-    if (page < this.#ramSize) this.onPage?.(lowHalf(linear) & ~0xfff, highHalf(linear), page);
-    if (page >= this.#ramSize || (mode & MODE.CS_LIMITED) !== 0) return this.#gathered(linear, page, offset, mode);
-    return this.#blocks.find(page + offset, mode) ?? this.#gathered(linear, page, offset, mode);
+    if (page < this.#ramSize) this.onPage?.(low & ~0xfff, high, page);
+    if (page >= this.#ramSize || (mode & MODE.CS_LIMITED) !== 0) return this.#gathered(low, high, page, offset, mode);
+    return this.#blocks.find(page + offset, mode) ?? this.#gathered(low, high, page, offset, mode);
   }
 
   linearRip(): bigint {
@@ -53,10 +66,8 @@ export class CodeFetch {
   }
 
   /** Guest-physical page of a linear address for a fetch, through the fetch TLB. */
-  #page(linear: bigint): number {
+  #page(low: number, high: number): number {
     const view = this.#view;
-    const low = lowHalf(linear);
-    const high = highHalf(linear);
     const user = this.#state.cpl === 3;
     const at = (user ? FETCH_TLB_USER : FETCH_TLB_SUPERVISOR) + ((low >>> 12) & (FETCH_TLB_ENTRIES - 1)) * 16;
     if (view.getInt32(at, true) === (low & ~0xfff) && view.getInt32(at + 4, true) === (high | 0)) {
@@ -86,7 +97,7 @@ export class CodeFetch {
   }
 
   /** An instruction whose bytes are not simply a run in one page of RAM. */
-  #gathered(linear: bigint, page: number, offset: number, mode: number): number {
+  #gathered(low: number, high: number, page: number, offset: number, mode: number): number {
     const blocks = this.#blocks;
     const plain = mode | MODE.PLAIN;
     const code = this.#code;
@@ -104,7 +115,9 @@ export class CodeFetch {
     const isWhole = isKnown ? known <= here : blocks.decodes(code, here, codeSize(mode));
     if (!isWhole) {
       if (here < room) {
-        const second = this.#page(this.#nextPage(linear));
+        // The page after the last is the first one: of 64 bits, or of 32.
+        const next = ((low & ~0xfff) + 0x1000) | 0;
+        const second = this.#page(next, next === 0 && this.#state.is64 ? (high + 1) | 0 : high);
         if (second < 0) return -1;
         for (let i = here; i < room; i++) code[i] = this.#byteAt(second + i - here);
         length = room;
@@ -112,10 +125,5 @@ export class CodeFetch {
       if (!blocks.decodes(code, length, codeSize(mode)) && this.#pastLimit(room)) return -1;
     }
     return blocks.crossing(page + offset, code, length, offset, plain);
-  }
-
-  #nextPage(linear: bigint): bigint {
-    const next = (linear & ~0xfffn) + 0x1000n;
-    return this.#state.is64 ? BigInt.asUintN(64, next) : next & 0xffff_ffffn;
   }
 }

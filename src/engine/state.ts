@@ -94,23 +94,23 @@ export const TLB_ENTRIES = 1024;
 export const TLB_BYTES = TLB_ENTRIES * 16;
 export const TLB_SUPERVISOR = 0x1_0000;
 export const TLB_USER = TLB_SUPERVISOR + 2 * TLB_BYTES;
-/** Fetch TLB: direct-mapped, 256 entries of 16 bytes: tag i64, guest-physical page address u32 at +8. */
-export const FETCH_TLB_ENTRIES = 256;
+/** Fetch TLB: direct-mapped, 1024 entries of 16 bytes: tag i64, guest-physical page address u32 at +8. */
+export const FETCH_TLB_ENTRIES = 1024;
 export const FETCH_TLB_BYTES = FETCH_TLB_ENTRIES * 16;
 export const FETCH_TLB_SUPERVISOR = TLB_USER + 2 * TLB_BYTES;
 export const FETCH_TLB_USER = FETCH_TLB_SUPERVISOR + FETCH_TLB_BYTES;
 /** A tag that no page address equals: page addresses have zero low bits. */
 export const EMPTY_TAG = 1n;
 
-/** Block lookup: direct-mapped by physical address, 65,536 entries of 16 bytes: physical address u32, mode i32, block
+/** Block lookup: direct-mapped by physical address, 262,144 entries of 16 bytes: physical address u32, mode i32, block
  * address i32, unused. A miss asks TypeScript, which has the exact table. */
 export const BLOCK_TABLE = 0x4_0000;
-export const BLOCK_TABLE_ENTRIES = 0x1_0000;
+export const BLOCK_TABLE_ENTRIES = 0x4_0000;
 /** Decoded blocks, allocated upwards and dropped together when full. */
 export const BLOCKS = BLOCK_TABLE + BLOCK_TABLE_ENTRIES * 16;
-export const BLOCKS_END = 0x270_0000;
+export const BLOCKS_END = 0x3f0_0000;
 /** How often each traced function was entered: an i32 for each slot. */
 export const COUNTERS = BLOCKS_END;
 export const COUNTER_SLOTS = 0x4_0000;
 /** Guest physical address 0 as an offset into the memory. */
-export const RAM = 0x280_0000;
+export const RAM = 0x400_0000;

@@ -10,7 +10,16 @@ import { ModuleBuilder, pushU32 } from '../../wasm/module.ts';
 import { I32, I64, OP, VOID } from '../../wasm/opcodes.ts';
 import { CONDITIONS } from '../../x86/isa/types.ts';
 import { ASK, BLOCK, HEADER_BYTES, LEAVE, REC, RECORD_BYTES, RETURN, SPECIAL, STATUS } from '../record.ts';
-import { BLOCK_TABLE, BLOCK_TABLE_ENTRIES, STATE, TLB_BYTES, TRAIL, TRAIL_ENTRIES, TRAIL_INDEX } from '../state.ts';
+import {
+  BLOCK_TABLE,
+  BLOCK_TABLE_ENTRIES,
+  FETCH_TLB_ENTRIES,
+  STATE,
+  TLB_BYTES,
+  TRAIL,
+  TRAIL_ENTRIES,
+  TRAIL_INDEX,
+} from '../state.ts';
 import { enumerate, type Variant } from '../variants.ts';
 import { enumerateVectors, type VectorVariant, vectorShell } from '../vector-variants.ts';
 import {
@@ -613,7 +622,7 @@ function lookUp(code: Code, rip: Expression, mode: LoopMode | undefined, found: 
     binary(
       OP.i32_add,
       I32,
-      binary(OP.i32_and, I32, binary(OP.i32_shr_u, I32, wrap(linear), i32(8)), i32(0xff0)),
+      binary(OP.i32_and, I32, binary(OP.i32_shr_u, I32, wrap(linear), i32(8)), i32((FETCH_TLB_ENTRIES - 1) << 4)),
       state32(STATE.FETCH_TLB),
     ),
   );

@@ -42,7 +42,12 @@ function hotKeys(mode: LoopMode): string[] {
       rol/32 R32,R8; rol/32 M32,R8`),
     `jmp/${mode} `,
     ...CONDITIONS.map((c) => `j${c}/${mode} `),
-    ...(mode === 64 ? list('movsxd/64 R64,R32; movsxd/64 R64,M32; cmove/64 R64,R64; cmovne/64 R64,R64') : []),
+    ...(mode === 64
+      ? list(`movsxd/64 R64,R32; movsxd/64 R64,M32; cmove/64 R64,R64; cmovne/64 R64,R64; cmovae/64 R64,R64
+          cmovb/64 R64,R64; cmova/64 R64,R64; cmovbe/64 R64,R64; cmovae/32 R32,R32; cmovb/32 R32,R32; cmova/32 R32,R32
+          cmovbe/32 R32,R32; setb/8 R8; setae/8 R8; adc/64 R64,R64; adc/64 R64,I64; sbb/64 R64,R64; sbb/32 R32,R32
+          shr/16 R16,I8 certain`)
+      : []),
   ];
 }
 const HOT = { 32: new Set(hotKeys(32)), 64: new Set(hotKeys(64)) };

@@ -48,6 +48,7 @@ export const QUICK: readonly { name: string; emit: Emit }[] = [
   { name: 'pusha', emit: emitPusha },
   { name: 'popa', emit: emitPopa },
   { name: 'mov_from_cr', emit: emitMovFromCr },
+  { name: 'mov_from_sreg', emit: emitMovFromSreg },
 ];
 
 const RSP = STATE.GPR + 4 * 8;
@@ -151,5 +152,16 @@ function emitMovFromCr(code: Code, _fn: CoreFunctions, mode: LoopMode): void {
   const from = field16(REC.B);
   const value = mode === 64 ? load(OP.i64_load, I64, from) : extend(load(OP.i32_load, I32, from));
   code.store(OP.i64_store, field16(REC.A), value);
+  next(code);
+}
+
+/** To a register, at the operand's size; the selector's address is in B. */
+function emitMovFromSreg(code: Code): void {
+  const selector = load(OP.i32_load16_u, I32, field16(REC.B));
+  code.if(
+    binary(OP.i32_eq, I32, field8(REC.SCALE), i32(2)),
+    () => code.store(OP.i32_store16, field16(REC.A), selector),
+    () => code.store(OP.i64_store, field16(REC.A), extend(selector)),
+  );
   next(code);
 }
