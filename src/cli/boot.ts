@@ -11,7 +11,7 @@ import { type BootPlan, type BootSpec, needsUnpackedKernel, planBoot } from '../
 import type { KernelImage } from '../image/kernel-image.ts';
 import { initrdSays } from '../initrd/recognise.ts';
 import { type CrashReport, crashReport, formatCrash } from '../machine/crash-report.ts';
-import type { ExitReason } from '../machine/exit-reason.ts';
+import { type ExitReason, INTERRUPTED, type Interrupt } from '../machine/exit-reason.ts';
 import { formatRecording, parseRecording, type RecordedInput } from '../machine/input.ts';
 import { type AsyncRunOptions, Machine, type MachineOptions, type SymbolTable } from '../machine/machine.ts';
 import { makeReport } from '../machine/report.ts';
@@ -23,7 +23,7 @@ import { type BootOptions, type BootSettings, bootSettings } from './boot-settin
 import { kernelToTrace, listenToLines, traceLines, writeTraces } from './boot-trace.ts';
 import { writeFileWhole } from './files.ts';
 import { initrdOfProgram, readInitrd, wantsInitramfs } from './initrd-file.ts';
-import { openKeyboard } from './interactive.ts';
+import { KEYS_HELP, KEYS_HINT, openKeyboard } from './interactive.ts';
 import { openKernel, readFileBytes, unpackKernel } from './kernel-file.ts';
 import { createLogger, LOG_LEVELS, type Logger } from './logging.ts';
 import { collect, parseDump, UsageError } from './options.ts';
@@ -33,9 +33,9 @@ import { kernelSymbols, symbolsFromFile } from './symbols.ts';
 
 const asIs = (text: string) => text;
 
-/** Why a run is aborted, beside SIGINT and SIGTERM. */
+/** Why a run is aborted, beside signals. */
 const CLOSED = 'standard output was closed';
-const QUIT = 'Ctrl-]';
+const QUIT = 'keyboard';
 
 export function addBoot(program: Command): void {
   program
@@ -68,7 +68,7 @@ export function addBoot(program: Command): void {
     .option('--halt-ok', 'a guest that halts for good has ended well')
     .option('--debug-exit-success <value>', 'the one value at port 0xf4 that means success')
     .optionsGroup('Input:')
-    .option('--interactive', 'the keyboard is the serial line; Ctrl-] or Ctrl-A x ends')
+    .option('--interactive', 'the keyboard is the serial line; Ctrl-A x ends, Ctrl-A h helps')
     .option('--send <text>', 'text for the serial line, with C escapes (repeatable)', collect(asIs, '--send'))
     .option('--after <text>', 'what the console must show before a --send: TEXT or /RE/', collect(asIs, '--after'))
     .option('--record-input <file>', 'keep all input with its times')
@@ -120,14 +120,16 @@ class BootCommand {
 
   async run(): Promise<number> {
     const interrupt = (signal: NodeJS.Signals) => {
-      if (this.#stop.signal.aborted) process.exit(signal === 'SIGINT' ? 130 : 143);
+      if (this.#stop.signal.aborted) process.exit(INTERRUPTED[signal as Interrupt]);
       this.#stop.abort(signal);
     };
-    process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+    // SIGHUP is left alone where there is no terminal to restore: nohup has set it to be ignored.
+    const signals: Interrupt[] = this.#options.interactive ? ['SIGINT', 'SIGTERM', 'SIGHUP'] : ['SIGINT', 'SIGTERM'];
+    for (const signal of signals) process.on(signal, interrupt);
     try {
       return await this.#run();
     } finally {
-      process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+      for (const signal of signals) process.off(signal, interrupt);
       this.#progress.clear();
     }
   }
@@ -307,10 +309,12 @@ class BootCommand {
 
   #openKeyboard(machine: Machine): () => void {
     if (!this.#options.interactive) return () => {};
+    if (process.stdin.isTTY && !this.#options.quiet) this.#say(`zeropage: ${KEYS_HINT}\n`);
     return openKeyboard(process.stdin, {
       onBytes: (bytes) => machine.type(bytes),
       onEnd: () => machine.endInput(),
       onQuit: () => this.#stop.abort(QUIT),
+      onHelp: () => this.#say(KEYS_HELP),
     });
   }
 

@@ -19,7 +19,7 @@ export const EXIT_CODES: readonly (readonly [code: string, meaning: string])[] =
   ['5', 'out of time or instructions, or halted for good without a verdict'],
   ['6', 'the guest needs something that is not built yet; it is named'],
   ['70', "a bug of zeropage's own"],
-  ['130, 143', 'ended by SIGINT, SIGTERM'],
+  ['129, 130, 143', 'ended by SIGHUP, SIGINT, SIGTERM'],
   ['141', 'whoever read the standard output closed it'],
 ];
 

@@ -60,4 +60,6 @@ ${codes}
 }
 
 quietOnClosedPipe();
+// What is thrown where nobody waits for it (a listener of a stream) is a bug of ours as well; Node would say 1.
+process.on('uncaughtException', (error) => process.exit(explain(error)));
 process.exitCode = await main(process.argv.slice(2));

@@ -18,7 +18,11 @@ export type ExitKind =
   | 'timeout' // host seconds
   | 'instruction-limit'
   | 'unbuilt' // the guest needs something zeropage has not built yet
-  | 'interrupted'; // SIGINT, SIGTERM
+  | 'interrupted'; // by a signal of the host
+
+/** Signals of the host that end a run in order, with the exit codes that shells give them. */
+export const INTERRUPTED = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+export type Interrupt = keyof typeof INTERRUPTED;
 
 /** A fault as the CPU saw it, kept for the crash report. */
 export type FaultRecord = {
@@ -31,7 +35,7 @@ export type FaultRecord = {
 
 export type ExitReason = {
   kind: ExitKind;
-  /** The process exit code: 0, 1, 4, 5, 6, 130 or 143. */
+  /** The process exit code: 0, 1, 4, 5, 6, 129, 130 or 143. */
   code: number;
   /** One sentence: what happened. */
   detail: string;

@@ -24,7 +24,7 @@ import { type Board, createBoard } from './board.ts';
 import { BoardHost } from './board-host.ts';
 import { GuestConsole } from './console.ts';
 import type { CrashScene } from './crash-report.ts';
-import type { ExitReason } from './exit-reason.ts';
+import { type ExitReason, INTERRUPTED, type Interrupt } from './exit-reason.ts';
 import { createHvmPersonality, HvmHost } from './hvm-host.ts';
 import { InputScript, type RecordedInput, type ScriptStep } from './input.ts';
 import { PatternWatch, type TextPattern } from './pattern.ts';
@@ -87,7 +87,7 @@ export type RunOptions = {
 };
 
 export type AsyncRunOptions = RunOptions & {
-  /** Its reason, SIGINT or SIGTERM, is told in the exit reason. */
+  /** Its reason, SIGINT, SIGTERM or SIGHUP, is told in the exit reason. */
   signal?: AbortSignal;
   /** Called whenever the machine lets the event loop have its turn. */
   onSlice?: () => void;
@@ -613,7 +613,8 @@ const lookout = ({ places, entries }: Run): bigint[] => [...places.map(({ addres
 const placeAt = ({ places }: Run, at: bigint): string => places.find(({ address }) => address === at)?.name ?? hex(at);
 
 /** Whatever else somebody aborts a run with is as good as Ctrl-C. */
-const signalName = (reason: unknown): 'SIGINT' | 'SIGTERM' => (reason === 'SIGTERM' ? 'SIGTERM' : 'SIGINT');
+const signalName = (reason: unknown): Interrupt =>
+  typeof reason === 'string' && reason in INTERRUPTED ? (reason as Interrupt) : 'SIGINT';
 
 /** What the plan's personality wants between the CPU and the board. */
 function hostFor({ personality }: BootPlan): BoardHost | PersonalityHost {

@@ -10,7 +10,7 @@
  * May not: end the run itself; it answers whoever runs the machine.   Next: machine/pattern.ts. */
 import { hex } from '../base/numbers.ts';
 import type { Clock } from '../devices/device.ts';
-import type { ExitReason } from './exit-reason.ts';
+import { type ExitReason, INTERRUPTED, type Interrupt } from './exit-reason.ts';
 
 /** What ended the run, as the machine saw it. */
 export type Signal =
@@ -30,7 +30,7 @@ export type Signal =
   | { kind: 'deadline' }
   | { kind: 'expected'; text: string }
   | { kind: 'until'; place: string }
-  | { kind: 'interrupted'; signal: 'SIGINT' | 'SIGTERM' };
+  | { kind: 'interrupted'; signal: Interrupt };
 
 export type VerdictOptions = {
   clock: Clock;
@@ -185,7 +185,7 @@ export class Verdict {
       case 'interrupted':
         return {
           kind: 'interrupted',
-          code: signal.signal === 'SIGINT' ? 130 : 143,
+          code: INTERRUPTED[signal.signal],
           detail: `stopped by ${signal.signal}`,
         };
       case 'expected':

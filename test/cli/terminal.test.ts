@@ -13,20 +13,22 @@ const bytes = (text: string) => Uint8Array.from(text, (character) => character.c
 
 describe('keys of an interactive run', () => {
   const cases = [
-    ['abc\x03', 'abc\x03', false],
-    ['ab\x1dcd', 'ab', true],
-    ['\x01x', '', true],
-    ['a\x01\x01b', 'a\x01b', false],
-    ['\x01c', '\x01c', false],
+    ['abc\x03', 'abc\x03', ''],
+    ['ab\x1dcd', 'ab', 'quit'],
+    ['\x01x', '', 'quit'],
+    ['a\x01\x01b', 'a\x01b', ''],
+    ['\x01c', '\x01c', ''],
+    ['a\x01hb\x01?', 'ab', 'help'],
   ] as const;
-  it.each(cases)('%j gives the guest %j and ends: %s', (typed, sent, quit) => {
-    expect(new EscapeKeys().take(bytes(typed))).toEqual({ bytes: bytes(sent), quit });
+  it.each(cases)('%j gives the guest %j, and us: %j', (typed, sent, ours) => {
+    const expected = { bytes: bytes(sent), quit: ours === 'quit', help: ours === 'help' };
+    expect(new EscapeKeys().take(bytes(typed))).toEqual(expected);
   });
 
   it('Ctrl-A counts across two reads', () => {
     const keys = new EscapeKeys();
-    expect(keys.take(bytes('\x01'))).toEqual({ bytes: bytes(''), quit: false });
-    expect(keys.take(bytes('x'))).toEqual({ bytes: bytes(''), quit: true });
+    expect(keys.take(bytes('\x01'))).toEqual({ bytes: bytes(''), quit: false, help: false });
+    expect(keys.take(bytes('x'))).toEqual({ bytes: bytes(''), quit: true, help: false });
   });
 });
 
