@@ -107,6 +107,14 @@ export function planJson(plan: BootPlan, sha256: Sha256): PlanJson {
   };
 }
 
+/** What a report says of the kernel's file and of the plan. A plan from a snapshot has it in place of the two. */
+export type PlanRecord = {
+  image: { sha256: string; size: number; [detail: string]: unknown };
+  plan: PlanJson;
+  bytesWrittenByLoader: number;
+  initrdBytes: number;
+};
+
 /** "identity", "scrambled:7": as --mfn takes it. */
 export function frameOrderName({ order }: MachineFrames): string {
   return typeof order === 'object' ? `scrambled:${order.scrambled}` : order;

@@ -14,6 +14,7 @@ import type { FrameOrder, MachineFrames, Mfn, Pfn } from '../memory/machine-fram
 import { isRam, type MemoryMap, ramEnd } from '../memory/memory-map.ts';
 import { PseudoPhysicalMemory } from '../memory/pseudo-physical-memory.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
+import type { PlanRecord } from './describe.ts';
 import type { DomainSegment } from './xen/domain-layout.ts';
 
 /** Entry paths that are built. */
@@ -111,6 +112,8 @@ export type BootPlan = {
   xen?: XenDomain;
   /** CPUID shows all that is built (flat code) instead of the conservative model. */
   cpuDefault: 'max' | 'model';
+  /** Of a plan that comes from a snapshot, and writes nothing: what the one that was saved said of its file and writes. */
+  recorded?: PlanRecord;
   /** What a careful user should know about this plan, one sentence each. */
   notes: readonly string[];
 };

@@ -24,9 +24,10 @@ import {
   UsageError,
   unescapeText,
 } from './options.ts';
+import type { SnapshotOptions } from './snapshot.ts';
 
 /** As commander hands them over. */
-export type BootOptions = {
+export type BootOptions = SnapshotOptions & {
   via: string;
   memory?: string;
   initrd?: string;
@@ -71,6 +72,7 @@ export type BootSettings = {
   maxInstructions: number | undefined;
   expect: TextPattern | undefined;
   until: Place | undefined;
+  saveAt: Place | undefined;
   debugExitSuccess: number | undefined;
   script: ScriptStep[];
   lastBlocks: number;
@@ -109,6 +111,7 @@ export function bootSettings(options: BootOptions): BootSettings {
   const outputs = [
     ['--report', options.report],
     ['--record-input', options.recordInput],
+    ['--save-state', options.saveState],
     ...dump.map(({ file }) => ['--dump', file] as const),
     ...trace.map((file) => ['--trace', file] as const),
   ] as const;
@@ -144,6 +147,7 @@ export function bootSettings(options: BootOptions): BootSettings {
     ),
     expect: given(options.expect, parsePattern, '--expect'),
     until: given(options.until, parsePlace, '--until'),
+    saveAt: given(options.saveAt, parsePlace, '--save-at'),
     debugExitSuccess: given(options.debugExitSuccess, parseNumber, '--debug-exit-success'),
     script: pairs(send, after),
     lastBlocks: parseCount(options.lastBlocks, '--last-blocks', 0, 10_000),

@@ -26,9 +26,20 @@ import { initrdOfProgram, readInitrd, wantsInitramfs } from './initrd-file.ts';
 import { KEYS_HELP, KEYS_HINT, openKeyboard } from './interactive.ts';
 import { openKernel, readFileBytes, unpackKernel } from './kernel-file.ts';
 import { createLogger, LOG_LEVELS, type Logger } from './logging.ts';
-import { collect, parseDump, UsageError } from './options.ts';
+import { collect, type Place, parseDump, UsageError } from './options.ts';
 import { CLOSED_PIPE_STATUS, FdOutput, type Output } from './output.ts';
 import { Progress } from './progress.ts';
+import {
+  addSnapshotOptions,
+  checkSnapshotOptions,
+  memoryOf,
+  notSaved,
+  type OpenedState,
+  openState,
+  savedLine,
+  saveState,
+} from './snapshot.ts';
+import { withSnapshotFile } from './snapshot-host.ts';
 import { kernelSymbols, symbolsFromFile } from './symbols.ts';
 
 const asIs = (text: string) => text;
@@ -38,7 +49,7 @@ const CLOSED = 'standard output was closed';
 const QUIT = 'keyboard';
 
 export function addBoot(program: Command): void {
-  program
+  const boot = program
     .command('boot')
     .description('boot a kernel, its console on standard output')
     .argument('[kernel]', 'a kernel file, or the name of a built-in guest', 'tiny')
@@ -83,13 +94,24 @@ export function addBoot(program: Command): void {
     )
     .option('--dump <addr:length:file>', 'guest physical memory at the end (repeatable)', collect(parseDump, '--dump'))
     .option('--symbols <file>', 'an ELF file or System.map to take symbols from')
-    .option('--last-blocks <n>', 'how many of the last blocks a crash report shows', '16')
+    .option('--last-blocks <n>', 'how many of the last blocks a crash report shows', '16');
+  addSnapshotOptions(boot)
     .optionsGroup('What is said:')
     .option('--quiet', 'no logs, no progress, no closing line')
     .addOption(new Option('--log-level <level>', 'logs on standard error').choices(LOG_LEVELS).default('warn'))
     .addHelpText('after', () => bootHelp())
-    .action(async (kernel: string, options: BootOptions) => {
-      process.exitCode = await new BootCommand(kernel, options).run();
+    .action(async (kernel: string, options: BootOptions, command: Command) => {
+      checkSnapshotOptions(command);
+      const { from } = options;
+      const run = (file: string, state?: OpenedState) => new BootCommand(file, options, state).run();
+      if (from === undefined) process.exitCode = await run(kernel);
+      else {
+        process.exitCode = await withSnapshotFile(from, async (source) => {
+          const state = await openState(source, command.args[0]);
+          options.memory = memoryOf(state);
+          return run(state.snapshot.facts.kernel.path ?? state.plan.image.name, state);
+        });
+      }
     });
 }
 
@@ -110,7 +132,14 @@ class BootCommand {
   /** Ends of console lines, so that our own lines do not start in the middle of one. */
   #column = 0;
 
-  constructor(kernel: string, options: BootOptions) {
+  /** What the run goes on from. */
+  readonly #state: OpenedState | undefined;
+  /** Of the run that was saved. */
+  #before = 0;
+  #saved: { instructions: number; place: string | undefined } | undefined;
+
+  constructor(kernel: string, options: BootOptions, state?: OpenedState) {
+    this.#state = state;
     this.#kernel = kernel;
     this.#options = options;
     this.#settings = bootSettings(options);
@@ -135,7 +164,7 @@ class BootCommand {
   }
 
   async #run(): Promise<number> {
-    const plan = await this.#makePlan();
+    const plan = this.#state?.plan ?? (await this.#makePlan());
     const { until, maxInstructions, timeoutSeconds } = this.#settings;
     let flush = () => {};
     let closeKeyboard = () => {};
@@ -145,11 +174,12 @@ class BootCommand {
       flush = this.#showConsole(made);
       closeKeyboard = this.#openKeyboard(made);
       instructions = () => made.instructions;
+      this.#before = made.instructions;
       started = performance.now();
     };
     const options = await this.#machineOptions();
     const limits = {
-      until: until && ('symbol' in until ? until.symbol : until.address),
+      until: until && placeOf(until),
       maxInstructions,
       timeoutSeconds,
       interactive: this.#options.interactive,
@@ -170,7 +200,7 @@ class BootCommand {
       this.#milliseconds.run = performance.now() - started;
       this.#progress.clear();
     }
-    const exit = this.#inUsersWords(run.exit);
+    const exit = this.#saveAtEnd(run.machine, this.#inUsersWords(run.exit));
     await this.#after(plan, run.machine, exit);
     return exit.code;
   }
@@ -178,7 +208,33 @@ class BootCommand {
   async #runPlain(plan: BootPlan, options: MachineOptions, limits: AsyncRunOptions, attach: (made: Machine) => void) {
     const machine = await this.#makeMachine(plan, options);
     attach(machine);
-    return { machine, exit: await machine.run(limits) };
+    const { saveAt } = this.#settings;
+    const exit = await machine.run({
+      ...limits,
+      ...(saveAt && { stopAt: [placeOf(saveAt)] }),
+      onPlace: () => {
+        this.#save(machine);
+        return [];
+      },
+    });
+    return { machine, exit };
+  }
+
+  #save(machine: Machine): void {
+    const started = performance.now();
+    saveState(this.#options.saveState as string, machine, this.#kernel);
+    this.#milliseconds.save = performance.now() - started;
+    this.#saved = { instructions: machine.instructions, place: machine.symbolise(machine.vcpu.state().rip) };
+  }
+
+  /** A run that stopped where it could go on; one that ended has nothing to save. */
+  #saveAtEnd(machine: Machine, exit: ExitReason): ExitReason {
+    const { saveState: file } = this.#options;
+    const { saveAt } = this.#settings;
+    if (file === undefined || this.#saved) return exit;
+    if (saveAt || machine.isOver) return notSaved(exit, file, saveAt);
+    this.#save(machine);
+    return exit;
   }
 
   get #isTraced(): boolean {
@@ -191,7 +247,7 @@ class BootCommand {
     options: Omit<TracedRunOptions, 'kernel' | 'sha256'>,
     attach: (made: Machine) => void,
   ) {
-    const { traces, waypoints } = this.#settings;
+    const { traces, waypoints, saveAt } = this.#settings;
     if (!plan.unpackedKernel) this.#announceUnpacking(plan.image);
     const kernel = await this.#timed('symbols', () => kernelToTrace(plan, this.#options.symbols));
     this.#progress.clear();
@@ -208,10 +264,17 @@ class BootCommand {
     const { record, exit, machine } = await tracedRun(plan, {
       ...options,
       kernel,
-      waypoints,
+      waypoints: saveAt ? [...waypoints, placeOf(saveAt)] : waypoints,
       events,
       sha256,
       onMachine,
+      create: (made, options) => this.#create(made, options ?? {}),
+      ...(saveAt && {
+        onWaypoint: (name, machine) => {
+          const asked = placeOf(saveAt);
+          if (!this.#saved && name === (typeof asked === 'string' ? asked : hex(asked))) this.#save(machine);
+        },
+      }),
     });
     this.#trace = { kernel, record, lines };
     return { machine, exit };
@@ -284,9 +347,13 @@ class BootCommand {
     const file = this.#options.symbols;
     const symbols =
       file === undefined
-        ? () => this.#kernelSymbols(plan)
+        ? (this.#state?.symbols ?? (() => this.#kernelSymbols(plan)))
         : symbolsFromFile(file, await readFileBytes(file, '--symbols'));
-    return this.#timed('place', () => Machine.create(plan, { ...options, symbols }));
+    return this.#timed('place', () => this.#create(plan, { ...options, symbols }));
+  }
+
+  #create(plan: BootPlan, options: MachineOptions): Promise<Machine> {
+    return this.#state ? this.#state.restore(plan, options) : Machine.create(plan, options);
   }
 
   /** The console goes out at each newline and whenever the machine pauses, so that a prompt shows too. */
@@ -344,9 +411,10 @@ class BootCommand {
       const host = {
         milliseconds: Object.fromEntries(Object.entries(this.#milliseconds).map(([step, ms]) => [step, round(ms)])),
         sinceProcessStart: round(performance.now()),
-        instructionsPerSecond: Math.round((machine.instructions / this.#milliseconds.run) * 1000),
+        instructionsPerSecond: Math.round(((machine.instructions - this.#before) / this.#milliseconds.run) * 1000),
         memory: process.memoryUsage.rss(),
         node: process.version,
+        ...(this.#state && { from: this.#options.from, fromInstructions: this.#before }),
       };
       const parts = {
         plan,
@@ -362,7 +430,11 @@ class BootCommand {
     }
     if (quiet || this.#console.closed) return;
     const traced = this.#trace ? traceLines(this.#trace.record, traces, waypoints) : [];
-    this.#say(closingLines(plan, machine, exit, this.#milliseconds.run, [...this.#initrdLines(plan), ...traced]));
+    const { saveState: file } = this.#options;
+    const kept = file !== undefined && this.#saved ? [savedLine(file, this.#saved)] : [];
+    const from = this.#options.from === undefined ? undefined : { file: this.#options.from, before: this.#before };
+    const more = [...this.#initrdLines(plan), ...traced, ...kept];
+    this.#say(closingLines(plan, machine, exit, this.#milliseconds.run, more, from));
   }
 
   #initrdLines({ writes }: BootPlan): string[] {
@@ -403,11 +475,13 @@ function closingLines(
   exit: ExitReason,
   milliseconds: number,
   traced: readonly string[],
+  from: { file: string; before: number } | undefined,
 ): string {
-  const speed = machine.instructions / milliseconds / 1000;
+  const ran = machine.instructions - (from?.before ?? 0);
+  const speed = ran / milliseconds / 1000;
   const lines = [
     `zeropage: ${exit.kind}, exit ${exit.code}: ${exit.detail}`,
-    `zeropage: ${plan.image.name} via ${plan.via}, ${count(machine.instructions)} instructions in ` +
+    `zeropage: ${plan.image.name} via ${plan.via}, ${from ? `from ${from.file} (after ${count(from.before)}), ` : ''}${count(ran)} instructions in ` +
       `${(milliseconds / 1000).toFixed(2)} s (${speed.toFixed(1)} M/s), ${(machine.virtualTimeNs / 1e9).toFixed(3)} s of virtual time`,
   ];
   lines.push(...traced.map((line) => `zeropage: ${line}`));
@@ -415,5 +489,6 @@ function closingLines(
   return `${lines.join('\n')}\n`;
 }
 
+const placeOf = (place: Place) => ('symbol' in place ? place.symbol : place.address);
 const count = (value: number) => value.toLocaleString('en');
 const round = (value: number) => Math.round(value * 1000) / 1000;

@@ -8,6 +8,7 @@ import {
   accessSync,
   closeSync,
   constants,
+  fsyncSync,
   mkdtempSync,
   openSync,
   renameSync,
@@ -21,17 +22,21 @@ import { OutputError } from './output.ts';
 
 type Piece = string | Uint8Array;
 
-/** What is too long for one string comes in pieces. */
-export function writeFileWhole(file: string, data: Piece | Iterable<Piece>): void {
+/** What is too long for one string comes in pieces. `durable`: the bytes are on the disk before the name is. */
+export function writeFileWhole(
+  file: string,
+  data: Piece | Iterable<Piece>,
+  { durable = false }: { durable?: boolean } = {},
+): void {
   try {
     if (!isReplaceable(file)) {
-      writePieces(file, data);
+      writePieces(file, data, false);
       return;
     }
     const folder = mkdtempSync(join(dirname(file), '.zeropage-'));
     try {
       const draft = join(folder, basename(file));
-      writePieces(draft, data);
+      writePieces(draft, data, durable);
       renameSync(draft, file);
     } finally {
       rmSync(folder, { recursive: true, force: true });
@@ -48,15 +53,16 @@ export function writeFileWhole(file: string, data: Piece | Iterable<Piece>): voi
 
 const PIECES_AT_ONCE = 1 << 20;
 
-function writePieces(file: string, data: Piece | Iterable<Piece>): void {
-  if (typeof data === 'string' || data instanceof Uint8Array) {
+function writePieces(file: string, data: Piece | Iterable<Piece>, durable: boolean): void {
+  if (!durable && (typeof data === 'string' || data instanceof Uint8Array)) {
     writeFileSync(file, data);
     return;
   }
   const fd = openSync(file, 'w');
   try {
     let text = '';
-    for (const piece of data) {
+    const pieces = typeof data === 'string' || data instanceof Uint8Array ? [data] : data;
+    for (const piece of pieces) {
       if (typeof piece === 'string') text += piece;
       if (text.length > PIECES_AT_ONCE || typeof piece !== 'string') {
         writeFileSync(fd, text);
@@ -65,6 +71,7 @@ function writePieces(file: string, data: Piece | Iterable<Piece>): void {
       if (typeof piece !== 'string') writeFileSync(fd, piece);
     }
     writeFileSync(fd, text);
+    if (durable) fsyncSync(fd);
   } finally {
     closeSync(fd);
   }

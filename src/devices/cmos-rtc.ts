@@ -7,6 +7,7 @@
  * Times: UIP rises 2228 us before the time changes (244 us of warning, 1984 us of update at 32.768 kHz); the new time,
  * UF and AF all appear at its end.
  * May not: read the host's clock.   Next: devices/i8042.ts. */
+import { byte, bytes, flag, integer, keepFields, putFields, real, type Saved, whole } from '../base/saved.ts';
 import { type Clock, type Device, type IrqLine, UnbuiltDeviceFunction } from './device.ts';
 
 const SECOND = 1_000_000_000;
@@ -25,6 +26,11 @@ const ALARM_ANY = 0xc0; // the two top bits set: "don't care"
 
 /** 2025-01-01T00:00:00Z in seconds since 1970. */
 export const DEFAULT_RTC_SECONDS = 1_735_689_600;
+
+const FIELDS = {
+  index: whole(127), cmos: bytes(128), level: flag, seconds: integer, origin: real, updatesSeen: integer, ticksSeen: integer,
+  flags: byte,
+}; // biome-ignore format: a list
 
 export type CmosRtcOptions = {
   clock: Clock;
@@ -57,6 +63,14 @@ export class CmosRtc implements Device {
     this.cmos[REG.B] = B.HOURS_24;
     this.cmos[REG.D] = 0x80; // VRT: the battery is fine
     this.showTime();
+  }
+
+  save(): Saved {
+    return keepFields(this, FIELDS);
+  }
+
+  restore(saved: Saved, where: string): void {
+    putFields(this, FIELDS, saved, where);
   }
 
   read(offset: number, _size: 1 | 2 | 4): number {

@@ -6,6 +6,7 @@ import type { Device } from './device.ts';
 
 export class DebugConsole implements Device {
   readonly name = 'debug console';
+  readonly stateless = true;
   private readonly transmit: (byte: number) => void;
 
   constructor(transmit: (byte: number) => void) {

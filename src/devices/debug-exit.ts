@@ -7,6 +7,7 @@ import type { Device } from './device.ts';
 
 export class DebugExit implements Device {
   readonly name = 'debug-exit';
+  readonly stateless = true;
   private readonly onExit: (value: number) => void;
 
   constructor(onExit: (value: number) => void) {

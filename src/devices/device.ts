@@ -2,7 +2,10 @@
  *
  * A device never learns its address (machine/board.ts gives it one) and never touches the CPU or guest memory.
  * Time is virtual: nanoseconds since the first instruction, derived from the instruction count.
+ * What a device remembers belongs into a snapshot: it saves and restores it, or says that there is nothing (`stateless`). A
+ * board with a device that does neither cannot be saved.
  * Next: devices/uart16550.ts. */
+import type { Saved } from '../base/saved.ts';
 
 /** The wire a device pulls; the interrupt controller is at the other end. */
 export type IrqLine = (level: boolean) => void;
@@ -22,6 +25,11 @@ export interface Device {
   nextEvent?(): number | undefined;
   /** Called at or after the time that nextEvent gave. */
   tick?(): void;
+  /** Nothing that the guest or time does changes how it answers. */
+  readonly stateless?: true;
+  /** Its registers and latches, levels of its wires included; a wire is not pulled when they come back. */
+  save?(): Saved;
+  restore?(saved: Saved, where: string): void;
 }
 
 /** A function of a modelled device that zeropage has not built; the machine ends the run with exit 6 by this name. */

@@ -12,12 +12,13 @@ const STATUS_BUT_INPUT_FULL = 0xfd;
 
 /** The data port and the command port lie four apart, so each is a device of its own. */
 export class I8042 {
-  readonly data: Device = { name: 'i8042 data', read: () => 0xff, write: () => {} };
+  readonly data: Device = { name: 'i8042 data', stateless: true, read: () => 0xff, write: () => {} };
   readonly command: Device;
 
   constructor(onReset: (how: string) => void) {
     this.command = {
       name: 'i8042 command',
+      stateless: true,
       read: () => STATUS_BUT_INPUT_FULL,
       // F0-FF pulse the output lines whose bit is 0; line 0 is the reset line.
       write: (_offset, _size, value) => {

@@ -11,6 +11,19 @@
  *   or half-period low phases of modes 2, 3 and 4 show in the status byte alone.
  * A count of 1 in mode 2 or 3 is illegal by the data sheet; here OUT then never moves.
  * May not: know its ports, or who gates counter 2.   Next: devices/port61.ts. */
+import {
+  anything,
+  flag,
+  integer,
+  keepFields,
+  maybe,
+  misfit,
+  putFields,
+  record,
+  type Saved,
+  type Shape,
+  whole,
+} from '../base/saved.ts';
 import type { Clock, Device, IrqLine } from './device.ts';
 
 /** 1193182 Hz = 596591 edges in 500 ms, in lowest terms; every product below stays exact in a double. */
@@ -34,6 +47,16 @@ export function pitTime(edges: number): number {
 
 const ACCESS = { LATCH: 0, LOW: 1, HIGH: 2, BOTH: 3 } as const;
 
+const u16 = whole(0xffff);
+/** What a counter counts from: a full modulus is 65536. */
+const count = whole(65_536, 1);
+const next: Shape<{ n: number; at: number; load: number }> = record({ n: count, at: integer, load: integer });
+const COUNTER_FIELDS = {
+  mode: whole(5), access: whole(3), bcd: flag, reload: whole(65_536), written: flag, lowByte: maybe(u16), readHighNext: flag,
+  latchedCount: maybe(u16), latchedStatus: maybe(u16), n: maybe(count), load: integer, next: maybe(next), held: maybe(whole()),
+  gate: flag, reported: integer,
+}; // biome-ignore format: a list
+
 class Counter {
   mode = 3; // as if a control word had come without a count: OUT is high and nothing runs
   private access: number = ACCESS.BOTH;
@@ -56,6 +79,14 @@ class Counter {
 
   /** Last rising edge of OUT that was reported to the wire. */
   private reported = -1;
+
+  save(): Saved {
+    return keepFields(this, COUNTER_FIELDS);
+  }
+
+  restore(saved: Saved, where: string): void {
+    putFields(this, COUNTER_FIELDS, saved, where);
+  }
 
   private get modulus(): number {
     return this.bcd ? 10_000 : 65_536;
@@ -289,6 +320,17 @@ export class I8254 implements Device {
     this.clock = clock;
     this.irq = irq;
     this.counters[2].gate = false; // port 0x61 comes up with its gate bit clear
+  }
+
+  save(): Saved {
+    return { counters: this.counters.map((counter) => counter.save()), wire: this.wire };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const { counters, wire } = record({ counters: anything, wire: flag })(saved, where);
+    if (!Array.isArray(counters) || counters.length !== 3) throw misfit(where, 'it has no three counters');
+    for (const [i, counter] of this.counters.entries()) counter.restore(counters[i], `${where}.counters[${i}]`);
+    this.wire = wire;
   }
 
   read(offset: number, _size: 1 | 2 | 4): number {

@@ -7,9 +7,16 @@
  * Follows: Intel 8259A data sheet (order 231468).   May not: know the CPU; `intr` is polled, `acknowledge` is called.
  * Simpler than the chip: no 8080 mode (named when it is used), no buffered mode (nothing to buffer), ICW3 is stored
  * and believed only as the PC wires it.   Next: devices/cmos-rtc.ts. */
+import { byte, flag, keepFields, putFields, type Saved, whole } from '../base/saved.ts';
 import { type Device, type IrqLine, UnbuiltDeviceFunction } from './device.ts';
 
 const CASCADE = 2;
+
+const FIELDS = {
+  output: flag, imr: byte, irr: byte, isr: byte, lines: byte, base: byte, lowest: whole(7), expected: whole(4), single: flag,
+  needsIcw4: flag, levelTriggered: flag, mode8086: flag, autoEoi: flag, rotateOnAutoEoi: flag, specialFullyNested: flag,
+  specialMask: flag, poll: flag, readIsr: flag,
+}; // biome-ignore format: a list
 
 /** One chip. `vector` of a level is its ICW2 base plus the level. */
 class I8259 implements Device {
@@ -41,6 +48,14 @@ class I8259 implements Device {
     this.base = base;
     this.isMaster = isMaster;
     this.changed = changed;
+  }
+
+  save(): Saved {
+    return keepFields(this, FIELDS);
+  }
+
+  restore(saved: Saved, where: string): void {
+    putFields(this, FIELDS, saved, where);
   }
 
   setLine(level: number, high: boolean): void {
@@ -230,6 +245,15 @@ export class I8259Pair {
     this.second = new I8259('i8259 slave', 0x70, false, () => this.pass(this.second.output));
     this.master = this.first;
     this.slave = this.second;
+  }
+
+  /** The wire between the two; the chips save themselves. */
+  save(): Saved {
+    return this.passed;
+  }
+
+  restore(saved: Saved, where: string): void {
+    this.passed = flag(saved, where);
   }
 
   /** The wire of ISA interrupt 0-15. Interrupt 2 is the cascade and has none. */

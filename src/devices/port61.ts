@@ -4,6 +4,7 @@
  * counter 2. Linux calibrates its clock with bits 0 and 5. Bits 2 and 3 disable checks that never fail here.
  * Follows: IBM PC/AT Technical Reference, system board port 61h.   May not: make a sound.
  * Next: devices/i8259.ts. */
+import { byte, type Saved } from '../base/saved.ts';
 import type { Device } from './device.ts';
 import type { I8254 } from './i8254.ts';
 
@@ -17,6 +18,14 @@ export class Port61 implements Device {
 
   constructor(pit: I8254) {
     this.pit = pit;
+  }
+
+  save(): Saved {
+    return this.value;
+  }
+
+  restore(saved: Saved, where: string): void {
+    this.value = byte(saved, where);
   }
 
   read(_offset: number, _size: 1 | 2 | 4): number {

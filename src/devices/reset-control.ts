@@ -4,6 +4,7 @@
  * guest that switches it off asks for something unbuilt.
  * Follows: Intel PIIX3 data sheet, RC register; PS/2 Technical Reference, system control port A.
  * Next: machine/pio-bus.ts. */
+import { byte, type Saved } from '../base/saved.ts';
 import { type Device, UnbuiltDeviceFunction } from './device.ts';
 
 /** Port 0xcf9. Bit 2 rising resets the machine; bits 1 and 3 choose the kind, all the same here. */
@@ -14,6 +15,14 @@ export class ResetControl implements Device {
 
   constructor(onReset: (how: string) => void) {
     this.onReset = onReset;
+  }
+
+  save(): Saved {
+    return this.value;
+  }
+
+  restore(saved: Saved, where: string): void {
+    this.value = byte(saved, where);
   }
 
   read(_offset: number, _size: 1 | 2 | 4): number {
@@ -35,6 +44,14 @@ export class SystemControlA implements Device {
 
   constructor(onReset: (how: string) => void) {
     this.onReset = onReset;
+  }
+
+  save(): Saved {
+    return this.value;
+  }
+
+  restore(saved: Saved, where: string): void {
+    this.value = byte(saved, where);
   }
 
   read(_offset: number, _size: 1 | 2 | 4): number {

@@ -7,6 +7,7 @@
  * May not: know its port, its IRQ number, or what is at the other end of the line.
  * Not modelled because nothing here could see it: bit rate, parity and framing errors, break.
  * Next: devices/i8254.ts. */
+import { byte, bytes, flag, keepFields, putFields, type Saved, whole } from '../base/saved.ts';
 import type { Device, IrqLine } from './device.ts';
 
 const IER = { RDI: 0x01, THRI: 0x02, RLSI: 0x04, MSI: 0x08 } as const;
@@ -22,6 +23,11 @@ const TRIGGER = [1, 4, 8, 14] as const; // FCR bits 7:6
 
 /** The other end of the cable is present and ready, as a terminal is. */
 const PEER_READY = MSR.CTS | MSR.DSR | MSR.DCD;
+
+const FIELDS = {
+  ier: byte, fifosOn: flag, trigger: byte, lcr: byte, mcr: byte, scr: byte, divisor: whole(0xffff), overrun: flag, modem: byte,
+  modemDelta: byte, thrEmptyPending: flag, fifo: bytes(FIFO_SIZE), head: whole(FIFO_SIZE - 1), count: whole(FIFO_SIZE), level: flag,
+}; // biome-ignore format: a list
 
 export type Uart16550Options = {
   name: string;
@@ -60,6 +66,14 @@ export class Uart16550 implements Device {
     this.transmit = options.transmit;
     this.irq = options.irq;
     this.onRoom = options.onRoom;
+  }
+
+  save(): Saved {
+    return keepFields(this, FIELDS);
+  }
+
+  restore(saved: Saved, where: string): void {
+    putFields(this, FIELDS, saved, where);
   }
 
   /** How many bytes `receive` takes now without an overrun; none while the receiver is looped back. */

@@ -5,6 +5,7 @@
  * through whatever alias, drops those blocks; an instruction that writes to its own block runs again, alone.
  * May not: walk page tables or set accessed bits ahead of execution.   Next: engine/fault-log.ts. */
 
+import { int32s, misfit, type Saved } from '../base/saved.ts';
 import { BIT_STRING } from '../x86/isa/bits.ts';
 import { CONDITIONS, type Form } from '../x86/isa/types.ts';
 import type { HelperInsn } from './core.ts';
@@ -29,6 +30,8 @@ import {
 import { describe, isNop, type Variant } from './variants.ts';
 import { describeVector, type VectorVariant, vectorShell } from './vector-variants.ts';
 
+/** The address of a block that stands for one of before a snapshot. */
+const NO_RECORDS = 0;
 const MAX_INSTRUCTIONS = 64;
 const MAX_RECORDS = 2 * MAX_INSTRUCTIONS + 2;
 const MAX_BLOCK_BYTES = HEADER_BYTES + MAX_RECORDS * RECORD_BYTES;
@@ -732,6 +735,29 @@ export class Blocks {
     return running;
   }
 
+  /** Which bytes of which frame lie in blocks, as (frame, first byte and end) for each block. Blocks themselves are not
+   * state, but that a frame has one is: stores into it have no write tag. */
+  save(): Saved {
+    const places: number[] = [];
+    for (const [page, { blocks }] of this.frames) {
+      for (const { start, end } of blocks) places.push(page / 4096, start | (end << 16));
+    }
+    return Int32Array.from(places);
+  }
+
+  /** In place of each block comes one without records, which nobody can run: where code is decoded again a real one joins
+   * it, and a write drops both. */
+  restore(saved: Saved, where: string): void {
+    const places = int32s()(saved, where);
+    this.clear();
+    for (let i = 0; i + 1 < places.length; i += 2) {
+      const page = places[i] * 4096;
+      const [start, end] = [places[i + 1] & 0xffff, places[i + 1] >>> 16];
+      if (page < 0 || start >= end || end > 4096) throw misfit(where, `block ${i / 2} is none`);
+      this.note(page, { address: NO_RECORDS, start, end, mode: 0, links: 0, valid: true });
+    }
+  }
+
   private drop(page: number, frame: Frame, from: number, to: number, current: number): boolean {
     const { view } = this;
     let running = false;
@@ -743,6 +769,7 @@ export class Blocks {
       if (block.links !== 0) view.setBigInt64(block.links + REC.LINK_TAKEN, 0n, true);
       if (block.start < to && from < block.end) {
         block.valid = false;
+        if (block.address === NO_RECORDS) continue;
         this.exact.delete((page + block.start) * 1024 + block.mode);
         const gpa = page + block.start;
         const at = BLOCK_TABLE + (((gpa ^ (gpa >>> 12)) & (BLOCK_TABLE_ENTRIES - 1)) << 4);

@@ -7,6 +7,7 @@
  * May not: know a device; everything outside is behind CpuHost.   Next: machine/machine.ts. */
 
 import { assert } from '../base/errors.ts';
+import { anything, bytes, flag, float64s, maybe, real, record, type Saved, whole, wide } from '../base/saved.ts';
 import type { FunctionMap } from '../trace/function-map.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { createMemory, instantiate } from '../wasm/runtime.ts';
@@ -320,6 +321,60 @@ export class Cpu implements SystemCore {
     out.set(system, 36);
     out.set(fpu, 36 + system.length);
     return out;
+  }
+
+  // ---- Snapshots: between instructions, so nothing is in generated code
+
+  save(): Saved {
+    return {
+      ramSize: this.ramSize,
+      done: this.#done,
+      idleNs: this.idleNs,
+      halted: this.#halted,
+      tail: this.#tail,
+      touchedDevice: this.#touchedDevice,
+      passing: this.#passing,
+      unknownMsrs: Float64Array.from([...this.unknownMsrs].flat()),
+      faults: this.#faults.save(),
+      state: this.state.bytes.subarray(0, TLB_SUPERVISOR),
+      mmu: this.#mmu.save(),
+      code: this.#blocks.save(),
+    };
+  }
+
+  /** Into a CPU that has not run. What is worked out from other things (blocks, masks, the mode word) is made anew. */
+  restore(saved: Saved, where: string): void {
+    const state = record({
+      ramSize: whole(this.ramSize, this.ramSize),
+      done: whole(),
+      idleNs: real,
+      halted: flag,
+      tail: flag,
+      touchedDevice: flag,
+      passing: maybe(wide),
+      unknownMsrs: float64s(),
+      faults: anything,
+      state: bytes(TLB_SUPERVISOR),
+      mmu: anything,
+      code: anything,
+    })(saved, where);
+    this.#done = state.done;
+    this.idleNs = state.idleNs;
+    this.#halted = state.halted;
+    this.#tail = state.tail;
+    this.#touchedDevice = state.touchedDevice;
+    this.#passing = state.passing;
+    this.unknownMsrs.clear();
+    const msrs = state.unknownMsrs;
+    for (let i = 0; i + 1 < msrs.length; i += 2) this.unknownMsrs.set(msrs[i], msrs[i + 1]);
+    this.#faults.restore(state.faults, `${where}.faults`);
+    this.state.bytes.set(state.state);
+    this.#view.setBigUint64(STATE.ZERO, 0n, true);
+    this.state.cpl &= 3;
+    this.#mmu.restore(state.mmu, `${where}.mmu`, true);
+    this.modeChanged();
+    this.#blocks.restore(state.code, `${where}.code`);
+    this.#mmu.restore(state.mmu, `${where}.mmu`, false);
   }
 
   // ---- CpuCore: what the system half sees

@@ -2,6 +2,7 @@
  *
  * The first one and the last few, as numbers, because ordinary guests fault all the time and pay for what this does.
  * May not: deliver anything.   Next: engine/code-fetch.ts. */
+import { float64s, int32s, integer, record, type Saved, whole } from '../base/saved.ts';
 import { VECTOR } from '../x86/constants.ts';
 import { STATE } from './state.ts';
 
@@ -54,6 +55,22 @@ export class FaultLog {
     this.inRow = this.#lastAt === completed ? this.inRow + 1 : 0;
     this.#lastAt = completed;
     return this.inRow >= LIMIT;
+  }
+
+  save(): Saved {
+    const { count, inRow } = this;
+    return { count, inRow, words: this.#words, counts: this.#counts, lastAt: this.#lastAt };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const words = int32s(this.#words.length);
+    const shape = { count: whole(), inRow: whole(), words, counts: float64s(this.#counts.length), lastAt: integer };
+    const state = record(shape)(saved, where);
+    this.count = state.count;
+    this.inRow = state.inRow;
+    this.#words.set(state.words);
+    this.#counts.set(state.counts);
+    this.#lastAt = state.lastAt;
   }
 
   get first(): RaisedFault | undefined {

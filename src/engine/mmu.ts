@@ -9,6 +9,7 @@
  * Follows: SDM Vol. 3, 4.10 (TLBs), 6.15 (#AC), 17.2 (breakpoints).
  * May not: raise exceptions; it leaves them in STATE.FAULT_*.   Next: engine/walk-trace.ts. */
 import { assert } from '../base/errors.ts';
+import { bytes, flag, int32s, misfit, record, type Saved, uint32s } from '../base/saved.ts';
 import { CR0, EFER, RFLAGS, VECTOR } from '../x86/constants.ts';
 import { ACCESS, type Access, type CpuHost } from './core.ts';
 import type { CpuState } from './cpu-state.ts';
@@ -368,6 +369,60 @@ export class Mmu {
   #wipe(): void {
     this.#forgetCodeStores();
     for (let at = TLB_SUPERVISOR; at < ALL_TLBS_END; at += 16) this.#clearEntry(at);
+  }
+
+  // ---- Snapshots. What the TLBs hold is the machine's: a guest that changes a page table without telling goes on seeing
+  // the old page until it is replaced, and whether it is must not depend on a snapshot.
+
+  save(): Saved {
+    return {
+      tables: this.#tables(),
+      touched: this.touchedFrames,
+      largeRegions: this.#largeRegions,
+      hasLarge: this.#hasLarge,
+      hasHuge: this.#hasHuge,
+      checkedAlignment: this.#checkedAlignment,
+      codeStores: this.#codeStores,
+    };
+  }
+
+  /** To be called twice: `early` before the mode is worked out, then for the tables, when nothing flushes them any more. */
+  restore(saved: Saved, where: string, early: boolean): void {
+    const state = record({
+      tables: int32s(this.#tables().length),
+      touched: uint32s(this.touchedFrames.length),
+      largeRegions: bytes(this.#largeRegions.length),
+      hasLarge: flag,
+      hasHuge: flag,
+      checkedAlignment: flag,
+      codeStores: int32s(this.#codeStores.length),
+    })(saved, where);
+    this.#checkedAlignment = state.checkedAlignment;
+    if (early) return;
+    this.#checkTables(state.tables, `${where}.tables`);
+    this.#tables().set(state.tables);
+    this.#filledCount = REMEMBERED + 1; // which they are is not known: the next flush wipes all
+    this.touchedFrames.set(state.touched);
+    this.#largeRegions.set(state.largeRegions);
+    this.#hasLarge = state.hasLarge;
+    this.#hasHuge = state.hasHuge;
+    this.#codeStores.set(state.codeStores);
+    this.#hasCodeStores = true;
+  }
+
+  #tables(): Int32Array {
+    return this.#i32.subarray(TLB_SUPERVISOR >> 2, ALL_TLBS_END >> 2);
+  }
+
+  /** A translation out of a file leads to a page of RAM, or it is no translation. */
+  #checkTables(tables: Int32Array, where: string): void {
+    const fetches = (FETCH_TLB_SUPERVISOR - TLB_SUPERVISOR) >> 2;
+    for (let i = 0; i < tables.length; i += 4) {
+      if (tables[i] === EMPTY_LOW) continue;
+      const page = i < fetches ? (tables[i] + tables[i + 2] - RAM) >>> 0 : tables[i + 2] >>> 0;
+      if ((tables[i] & 0xfff) !== 0 || (page & 0xfff) !== 0 || page >= this.#ramSize)
+        throw misfit(where, `entry ${i / 4} leads out of RAM`);
+    }
   }
 
   /** INVLPG: drops the page of an address, all of it when it was a large one (SDM Vol. 3, 4.10.4.1). */

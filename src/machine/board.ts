@@ -8,6 +8,8 @@
  * follows from the clock, and everybody is brought up to date before the guest looks at an interrupt controller.
  * May not: run anything or end a run; resets and exits go to whoever made the board.
  * Next: machine/console.ts. */
+import { BootError } from '../base/errors.ts';
+import { anything, bytes, record, type Saved } from '../base/saved.ts';
 import { CmosRtc } from '../devices/cmos-rtc.ts';
 import { DebugConsole } from '../devices/debug-console.ts';
 import { DebugExit } from '../devices/debug-exit.ts';
@@ -61,6 +63,11 @@ export type Board = {
   describe(): BoardLine[];
   /** Accesses that met no device. */
   absentAccesses(): { ports: AbsentRange[]; memory: AbsentRange[] };
+  /** The devices of the machine, each once. */
+  devices(): Device[];
+  /** The state of all of them; a BootError names a device that has none to give. */
+  save(): Saved;
+  restore(saved: Saved, where: string): void;
 };
 
 type Timer = {
@@ -113,7 +120,7 @@ export function createBoard(options: BoardOptions): Board {
   };
   /** Each access to a timer may change when it is due. */
   const timed = (timer: Timer): Device => ({
-    name: timer.device.name,
+    ...itsState(timer.device),
     read: (offset, size) => {
       timer.known = false;
       return timer.device.read(offset, size);
@@ -125,7 +132,7 @@ export function createBoard(options: BoardOptions): Board {
   });
   /** What the guest reads from, or writes to, an interrupt controller must be of this very moment. */
   const upToDate = (device: Device): Device => ({
-    name: device.name,
+    ...itsState(device),
     read: (offset, size) => {
       runEvents();
       return device.read(offset, size);
@@ -179,6 +186,7 @@ export function createBoard(options: BoardOptions): Board {
   ];
   const pio = new PioBus(rows);
   const mmio = new MmioBus(mmioRows);
+  const devices = [...rows, ...mmioRows].flatMap((row) => ('device' in row ? [row.device] : []));
   return {
     pio,
     mmio,
@@ -208,5 +216,54 @@ export function createBoard(options: BoardOptions): Board {
         }))
         .sort((a, b) => a.first - b.first || b.last - a.last),
     absentAccesses: () => ({ ports: pio.absentAccesses(), memory: mmio.absentAccesses() }),
+    devices: () => devices,
+    save() {
+      const waiting = input.map((bytes, i) => bytes.subarray(i === 0 ? taken : 0));
+      return {
+        devices: Object.fromEntries(devices.flatMap(stateOf)),
+        cascade: pic.save(),
+        input: Uint8Array.from(waiting.flatMap((bytes) => [...bytes])),
+        ports: pio.save(),
+        memory: mmio.save(),
+      };
+    },
+    restore(saved, where) {
+      const shape = { devices: anything, cascade: anything, input: bytes(), ports: anything, memory: anything };
+      const state = record(shape)(saved, where);
+      const stateful = devices.filter(({ stateless }) => !stateless);
+      const ofDevices = record(Object.fromEntries(stateful.map(({ name }) => [name, anything])));
+      const states = ofDevices(state.devices, `${where}.devices`);
+      for (const device of stateful) device.restore?.(states[device.name], `${where}.${device.name}`);
+      pic.restore(state.cascade, `${where}.cascade`);
+      pio.restore(state.ports, `${where}.ports`);
+      mmio.restore(state.memory, `${where}.memory`);
+      input.length = 0;
+      taken = 0;
+      if (state.input.length > 0) input.push(state.input.slice());
+      for (const timer of timers) timer.known = false;
+    },
   };
+}
+
+/** What stands before a device passes its state on. */
+function itsState(device: Device): Pick<Device, 'name' | 'stateless' | 'save' | 'restore'> {
+  const { name, stateless } = device;
+  return {
+    name,
+    ...(stateless && { stateless }),
+    ...(device.save && { save: () => device.save?.() }),
+    ...(device.restore && { restore: (saved, where) => device.restore?.(saved, where) }),
+  };
+}
+
+/** A device as an entry of the saved devices; none when it has no state. */
+function stateOf(device: Device): [string, Saved][] {
+  if (device.stateless) return [];
+  if (device.save && device.restore) return [[device.name, device.save()]];
+  throw new BootError({
+    what: `a snapshot of ${device.name} is not built yet`,
+    where: 'the board of the machine',
+    why: 'this device has state and does not say it',
+    fix: 'run without --save-state',
+  });
 }

@@ -7,6 +7,8 @@
  * May not: judge what a line means (machine/verdict.ts), or write anywhere.
  * Next: machine/exit-reason.ts. */
 
+import { bytes, misfit, record, type Saved, whole } from '../base/saved.ts';
+
 /** A line ends at a newline; carriage returns before it do not belong to it. */
 export type LineListener = (line: string) => void;
 export type ByteListener = (byte: number) => void;
@@ -100,6 +102,28 @@ export class GuestConsole {
     const lines = this.text.split('\n').map((line) => line.replace(/\r+$/, ''));
     if (lines.at(-1) === '') lines.pop();
     return lines;
+  }
+
+  /** All that is kept, and the line that has begun. */
+  save(): Saved {
+    return { kept: this.bytes(), dropped: this.dropped, line: this.line, lineLength: this.lineLength };
+  }
+
+  /** Listeners hear nothing of it: they were told when it was printed. */
+  restore(saved: Saved, where: string): void {
+    const shape = { kept: bytes(), dropped: whole(), line: bytes(LONGEST_LINE), lineLength: whole() };
+    const { kept, dropped, line, lineLength } = record(shape)(saved, where);
+    if (kept.length > this.maxChunks * CHUNK) throw misfit(where, `it keeps ${kept.length} bytes`);
+    this.chunks = [];
+    for (let at = 0; at < kept.length; at += CHUNK) {
+      const chunk = new Uint8Array(CHUNK);
+      chunk.set(kept.subarray(at, at + CHUNK));
+      this.chunks.push(chunk);
+    }
+    this.used = kept.length === 0 ? CHUNK : kept.length - (this.chunks.length - 1) * CHUNK;
+    this.dropped = dropped;
+    this.line.set(line);
+    this.lineLength = lineLength;
   }
 
   private endLine(): void {

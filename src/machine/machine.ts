@@ -7,6 +7,7 @@
  * May not: open files or print.   Next: machine/profile.ts. */
 import { BootError } from '../base/errors.ts';
 import { alignUp, hex } from '../base/numbers.ts';
+import { anything, flag, integer, maybe, record, type Saved, text, whole } from '../base/saved.ts';
 import { type BootPlan, machineSize, placePlan, planMemory } from '../boot/plan.ts';
 import { DEFAULT_RTC_SECONDS } from '../devices/cmos-rtc.ts';
 import { Cpu } from '../engine/cpu.ts';
@@ -95,6 +96,27 @@ export type AsyncRunOptions = RunOptions & {
   interactive?: boolean;
 };
 
+/** What of MachineOptions a snapshot keeps. */
+export type MachineMade = {
+  cpu: string | undefined;
+  haltOk: boolean;
+  debugExitSuccess: number | undefined;
+  rtcSeconds: number;
+};
+
+const MACHINE = {
+  made: record({ cpu: maybe(text), haltOk: flag, debugExitSuccess: maybe(whole()), rtcSeconds: integer }),
+  stoppedAt: integer,
+  cpu: anything,
+  frames: anything,
+  console: anything,
+  verdict: anything,
+  hash: anything,
+  loop: anything,
+  board: anything,
+  personality: anything,
+};
+
 /** The engine's memory comes in WebAssembly pages. */
 const RAM_GRAIN = 65_536;
 
@@ -128,6 +150,7 @@ export class Machine {
   readonly #hash = new StateHash();
   #personality: Hypervisor | undefined;
   readonly #rtcSeconds: number;
+  readonly #options: MachineOptions;
   #expectSeen = false;
   readonly #expect: PatternWatch | undefined;
   #ended: ExitReason | undefined;
@@ -210,6 +233,7 @@ export class Machine {
     this.plan = plan;
     this.#cpu = cpu;
     this.#rtcSeconds = options.rtcSeconds ?? DEFAULT_RTC_SECONDS;
+    this.#options = options;
     this.#symbolSource = options.symbols;
     this.memory = planMemory(plan, cpu.buffer, cpu.ramOffset);
     placePlan(plan, this.memory); // before the observer: no code has been decoded yet
@@ -330,6 +354,69 @@ export class Machine {
       unknownMsrs: [...this.#cpu.unknownMsrs].map(([msr, accesses]) => ({ msr, accesses })),
       missing: this.#personality?.missing ?? [],
     };
+  }
+
+  /** How the machine was made, as far as a snapshot has to make one alike. */
+  get made(): MachineMade {
+    const { cpu, haltOk, debugExitSuccess } = this.#options;
+    return { cpu, haltOk: haltOk === true, debugExitSuccess, rtcSeconds: this.#rtcSeconds };
+  }
+
+  /** Whether the guest has come to an end of its own. */
+  get isOver(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  /** The state of all parts but the bytes of memory (`physical`). A BootError when the run is over, or when a part has
+   * state and no way to tell it. */
+  save(): Saved {
+    const { plan } = this;
+    const refuse = (what: string, why: string, fix: string) => new BootError({ what, where: 'snapshot', why, fix });
+    if (this.#ended) {
+      const why = `its run is over: ${this.#ended.detail}`;
+      throw refuse('the machine cannot be saved', why, 'stop it before, at a place (--until) or by a limit');
+    }
+    const personality = this.#personality;
+    if (personality && !(personality.save && personality.restore)) {
+      const why = `what stands behind its guest (${plan.personality}) has state and does not say it`;
+      throw refuse(`a snapshot of a ${plan.via} machine is not built yet`, why, 'run it without a snapshot');
+    }
+    return {
+      made: { ...this.made },
+      stoppedAt: this.#stoppedAt,
+      cpu: this.#cpu.save(),
+      frames: this.memory.save(),
+      console: this.console.save(),
+      verdict: this.#verdict.save(),
+      hash: this.#hash.save(),
+      loop: this.#loop.save(),
+      board: this.board.save(),
+      personality: personality?.save?.(),
+    };
+  }
+
+  /** Into a machine that was made alike (`made`) and has not run. Its memory is put back by whoever calls this. */
+  restore(saved: Saved, where: string): void {
+    const state = record(MACHINE)(saved, where);
+    this.#stoppedAt = state.stoppedAt;
+    this.#personality?.restore?.(state.personality, `${where}.personality`);
+    this.#cpu.restore(state.cpu, `${where}.cpu`);
+    this.memory.restore(state.frames, `${where}.frames`);
+    this.console.restore(state.console, `${where}.console`);
+    this.#verdict.restore(state.verdict, `${where}.verdict`);
+    this.#hash.restore(state.hash, `${where}.hash`);
+    this.board.restore(state.board, `${where}.board`);
+    this.#loop.restore(state.loop, `${where}.loop`, this.#cpu.now);
+  }
+
+  /** How a saved machine was made. */
+  static madeOf(saved: Saved, where: string): MachineMade {
+    return record(MACHINE)(saved, where).made;
+  }
+
+  /** Bytes of the engine's physical memory: what `physical` takes a view of. */
+  get physicalSize(): number {
+    return this.#cpu.ramSize;
   }
 
   /** What a crash report is made from. */
@@ -505,6 +592,7 @@ export class Machine {
   /** True when whoever looks at places in passing wants the run to go on. */
   #passOn(run: Run, at: bigint): boolean {
     if (run.awaited.some(({ address }) => address === at)) return false;
+    if (run.onPlace) this.#stoppedAt = this.#cpu.instructions; // a snapshot that is taken there goes on past it
     const wanted = run.onPlace?.(at);
     if (wanted === undefined) return false;
     run.places = [...run.awaited, ...wanted.map((place) => this.#placeOf(place))];

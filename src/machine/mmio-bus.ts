@@ -5,6 +5,7 @@
  * May not: see RAM, or allocate without bound when a wild guest walks the address space.
  * Next: machine/board.ts. */
 import { assert } from '../base/errors.ts';
+import { float64s, record, type Saved, whole } from '../base/saved.ts';
 import type { Device } from '../devices/device.ts';
 import type { AbsentRange, AccessSize } from './pio-bus.ts';
 
@@ -40,6 +41,23 @@ export class MmioBus {
     const row = this.rowAt(gpa);
     if (row !== undefined && 'device' in row) row.device.write(gpa - row.at, size, truncate(value, size));
     else this.countersOf(gpa).writes++;
+  }
+
+  /** Counts of accesses without a device: page, reads, writes for each, and what is counted together. */
+  save(): Saved {
+    const absent = [...this.absent].flatMap(([page, { reads, writes }]) => [page, reads, writes]);
+    return { absent: Float64Array.from(absent), otherReads: this.others.reads, otherWrites: this.others.writes };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const shape = { absent: float64s(), otherReads: whole(), otherWrites: whole() };
+    const { absent, otherReads, otherWrites } = record(shape)(saved, where);
+    this.absent.clear();
+    for (let i = 0; i + 2 < absent.length && this.absent.size < COUNTED_PAGES; i += 3) {
+      this.absent.set(absent[i], { reads: absent[i + 1], writes: absent[i + 2] });
+    }
+    this.others.reads = otherReads;
+    this.others.writes = otherWrites;
   }
 
   /** Touched pages without a device, neighbours of one name merged, in order of address. */

@@ -6,6 +6,7 @@
  * Ports without a device read all-ones and ignore writes; both are counted, and `absentAccesses` tells by range.
  * May not: know any address; machine/board.ts has them all.   Next: machine/mmio-bus.ts. */
 import { assert } from '../base/errors.ts';
+import { record, type Saved, uint32s } from '../base/saved.ts';
 import type { Device } from '../devices/device.ts';
 
 export type AccessSize = 1 | 2 | 4;
@@ -82,6 +83,27 @@ export class PioBus {
       return;
     }
     for (let i = 0; i < size; i++) this.out(at + i, 1, value >>> (8 * i));
+  }
+
+  /** Counts of accesses without a device: port, reads, writes for each that has any. */
+  save(): Saved {
+    const touched: number[] = [];
+    for (let port = 0; port < PORTS; port++) {
+      const reads = this.absentReads[port];
+      const writes = this.absentWrites[port];
+      if (reads + writes > 0) touched.push(port, reads, writes);
+    }
+    return { absent: Uint32Array.from(touched) };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const { absent } = record({ absent: uint32s() })(saved, where);
+    this.absentReads.fill(0);
+    this.absentWrites.fill(0);
+    for (let i = 0; i + 2 < absent.length; i += 3) {
+      this.absentReads[absent[i] & 0xffff] = absent[i + 1];
+      this.absentWrites[absent[i] & 0xffff] = absent[i + 2];
+    }
   }
 
   /** Touched ports without a device, neighbours of one name merged, in order of port. */

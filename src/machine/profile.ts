@@ -4,6 +4,7 @@
  * samples are taken at fixed instruction counts, so two runs have the same ones, and taking them costs nothing that can
  * be measured. A waiting guest executes little: how much of virtual time passed in HLT is told beside them.
  * Follows: nothing; any sampling profiler.   Next: machine/crash-report.ts. */
+import { bytes, record, type Saved, uint32s, whole } from '../base/saved.ts';
 import { HASH_INTERVAL } from './state-hash.ts';
 
 /** Instructions between two samples. */
@@ -20,6 +21,18 @@ export class Profile {
     const at = this.#taken++ % KEPT;
     this.#places[at] = rip;
     this.#user[at] = user ? 1 : 0;
+  }
+
+  save(): Saved {
+    return { places: new Uint32Array(this.#places.buffer), user: this.#user, taken: this.#taken };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const shape = { places: uint32s(2 * KEPT), user: bytes(KEPT), taken: whole() };
+    const { places, user, taken } = record(shape)(saved, where);
+    new Uint32Array(this.#places.buffer).set(places);
+    this.#user.set(user);
+    this.#taken = taken;
   }
 
   /** What is kept, in no order. */

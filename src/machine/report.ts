@@ -5,7 +5,7 @@
  * rises when a field changes its meaning or goes away, not when one is added.
  * May not: touch files; cli/boot.ts writes it.   Next: index.ts, the library. */
 import { hex } from '../base/numbers.ts';
-import { planJson, registersJson, type Sha256, segmentsJson } from '../boot/describe.ts';
+import { type PlanRecord, planJson, registersJson, type Sha256, segmentsJson } from '../boot/describe.ts';
 import type { BootPlan } from '../boot/plan.ts';
 import type { KernelImage } from '../image/kernel-image.ts';
 import type { Waypoint } from '../trace/run-record.ts';
@@ -44,6 +44,18 @@ export type HostFigures = {
   [figure: string]: unknown;
 };
 
+/** In place of the file and the plan's bytes, for reports and snapshots. */
+export function recordPlan(plan: BootPlan, sha256: Sha256): PlanRecord {
+  if (plan.recorded) return plan.recorded;
+  const { image, writes } = plan;
+  return {
+    image: { sha256: sha256(image.bytes), size: image.bytes.length, ...imageDetails(image) },
+    plan: planJson(plan, sha256),
+    bytesWrittenByLoader: writes.reduce((sum, { length }) => sum + length, 0),
+    initrdBytes: writes.find(({ what }) => what === 'initrd')?.bytes.length ?? 0,
+  };
+}
+
 export type ReportParts = {
   plan: BootPlan;
   /** As the user named it. */
@@ -60,19 +72,19 @@ export type ReportParts = {
 
 export function makeReport({ plan, imagePath, exit, outcome, crash, waypoints = [], host, sha256 }: ReportParts) {
   const { kind: reason, ...rest } = exit;
-  const { image } = plan;
+  const recorded = recordPlan(plan, sha256);
   const { state } = outcome;
   const { cr0, cr2, cr3, cr4, cr8, efer, ...registers } = registersJson(state);
   return {
     schema: REPORT_SCHEMA,
     via: plan.via,
-    image: { path: imagePath, sha256: sha256(image.bytes), size: image.bytes.length, ...imageDetails(image) },
-    plan: planJson(plan, sha256),
+    image: { path: imagePath, ...recorded.image },
+    plan: recorded.plan,
     exit: { reason, ...rest },
     instructions: outcome.instructions,
     virtualTimeNs: outcome.virtualTimeNs,
     memory: {
-      bytesWrittenByLoader: plan.writes.reduce((sum, { length }) => sum + length, 0),
+      bytesWrittenByLoader: recorded.bytesWrittenByLoader,
       framesInUse: outcome.framesInUse,
       framesTouched: outcome.framesTouched,
     },

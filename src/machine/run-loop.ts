@@ -6,6 +6,21 @@
  * this into slices (to look at the clock, to let the console out) is invisible to the guest.
  * The order at one instant is fixed: input, device events, then the CPU, which takes a pending interrupt first.
  * May not: know about host time beyond a slice's end, or why somebody waits.   Next: machine/board-host.ts. */
+import {
+  anything,
+  bytes,
+  flag,
+  listOf,
+  maybe,
+  misfit,
+  oneOf,
+  real,
+  record,
+  type Saved,
+  type Shape,
+  text,
+  whole,
+} from '../base/saved.ts';
 import { UnbuiltDeviceFunction } from '../devices/device.ts';
 import { Unbuilt } from '../engine/core.ts';
 import type { Cpu, CpuExit } from '../engine/cpu.ts';
@@ -30,6 +45,27 @@ export type Stop =
   | { kind: 'idle'; until: number | undefined };
 
 const LOOK_EVERY = 32;
+
+/** What may have been signalled by the last instruction before a stop, beside the caller's own wishes. */
+const PENDING = {
+  reset: record({ kind: text, how: text }),
+  'debug-exit': record({ kind: text, value: whole(0xffff_ffff) }),
+  killed: record({ kind: text, why: text }),
+  shutdown: (saved: Saved, where: string) => {
+    const { words, ...rest } = saved as { words?: Saved };
+    const how = oneOf('poweroff', 'reboot', 'suspend', 'crash');
+    return {
+      ...record({ kind: text, how })(rest, where),
+      ...(words !== undefined && { words: text(words, `${where}.words`) }),
+    };
+  },
+};
+
+const pendingSignal: Shape<Signal> = (saved, where) => {
+  const kind = (saved as { kind?: unknown } | null)?.kind as keyof typeof PENDING;
+  if (typeof kind !== 'string' || !Object.hasOwn(PENDING, kind)) throw misfit(where, 'it is no signal that can wait');
+  return PENDING[kind](saved, where) as Signal;
+};
 
 export type LoopParts = {
   cpu: Cpu;
@@ -90,6 +126,45 @@ export class RunLoop {
     if (!pio.eventsTouched) return true;
     pio.eventsTouched = false;
     return this.#nextEvent() === this.#armedEvent;
+  }
+
+  /** Scripts, recordings and limits are the caller's; what they have caused so far is here. */
+  save(): Saved {
+    const { pending } = this;
+    return {
+      nextHash: this.#nextHash,
+      live: this.#live,
+      pending: pending && pending.kind in PENDING ? { ...pending } : undefined,
+      taken: this.taken,
+      boardTakesInput: this.boardTakesInput,
+      profile: this.profile.save(),
+    };
+  }
+
+  /** `now`: a recording that is to be given back has been given back until then. */
+  restore(saved: Saved, where: string, now: number): void {
+    const input = record({ atNs: real, bytes: bytes() });
+    const shape = {
+      nextHash: whole(),
+      live: listOf(bytes()),
+      pending: maybe(pendingSignal),
+      taken: listOf(input),
+      boardTakesInput: flag,
+      profile: anything,
+    };
+    const state = record(shape)(saved, where);
+    if (state.nextHash % HASH_INTERVAL !== 0) throw misfit(where, 'its next hash is due at an odd time');
+    this.#nextHash = state.nextHash;
+    this.#live = state.live;
+    this.pending = state.pending;
+    this.boardTakesInput = state.boardTakesInput;
+    this.profile.restore(state.profile, `${where}.profile`);
+    this.taken.splice(0, this.taken.length, ...state.taken);
+    const { replay } = this.#parts;
+    const given = this.taken.filter(({ atNs }) => atNs === now).length;
+    const before = replay.filter(({ atNs }) => atNs < now).length;
+    const same = replay.filter(({ atNs }) => atNs === now).length;
+    replay.splice(0, before + Math.min(given, same));
   }
 
   type(bytes: Uint8Array): void {

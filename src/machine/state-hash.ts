@@ -6,6 +6,7 @@
  * does not matter.
  * May not: depend on the host (byte order included: both sides of WebAssembly are little-endian by definition).
  * Next: machine/machine.ts. */
+import { integer, listOf, type Saved } from '../base/saved.ts';
 import { FRAME_SIZE } from '../memory/address.ts';
 import type { GuestRam } from '../memory/guest-ram.ts';
 
@@ -53,6 +54,14 @@ export class StateHash {
     copy.#a = this.#a;
     copy.#b = this.#b;
     return copy;
+  }
+
+  save(): Saved {
+    return [this.#a | 0, this.#b | 0];
+  }
+
+  restore(saved: Saved, where: string): void {
+    [this.#a, this.#b] = listOf(integer, 2)(saved, where).map((lane) => lane | 0);
   }
 
   /** 0x and 16 digits. */

@@ -42,6 +42,10 @@ export type TracedRunOptions = Omit<AsyncRunOptions, 'until'> &
     objects?: readonly string[];
     /** Is given the machine before its first instruction: to show its console, to type. */
     onMachine?: (machine: Machine) => void;
+    /** Told of each waypoint when it was captured, before the guest goes on. */
+    onWaypoint?: (name: string, machine: Machine) => void;
+    /** How the machine is made (default: Machine.create). */
+    create?: typeof Machine.create;
     /** Registers, ports, MSRs, exceptions, hypercalls as well. Default: true. */
     events?: boolean;
     /** The host hashes the kernel's file. */
@@ -77,7 +81,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   const ranges = physicalRanges(plan, kernel.elf);
   const map = starts && new FunctionMap(withCode(starts, kernel.elf), ranges, movableOf(symbols) !== undefined);
   const recorder = new TraceRecorder({ functions: map, events });
-  const machine = await Machine.create(plan, { ...rest, symbols, tracer: recorder });
+  const machine = await (options.create ?? Machine.create)(plan, { ...rest, symbols, tracer: recorder });
 
   const wanted = new Map<string, bigint>();
   for (const name of USUAL_WAYPOINTS) {
@@ -114,6 +118,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     const names = [...wanted].filter(([, address]) => address === here || address === there).map(([name]) => name);
     for (const name of names) {
       capture(name);
+      options.onWaypoint?.(name, machine);
       wanted.delete(name);
     }
   };
@@ -158,8 +163,10 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   capture('end');
   const outcome = machine.outcome();
   const { image } = plan;
+  const { recorded } = plan;
   // Where a guest unpacks itself, its unpacker runs first: at addresses that are the kernel's later, without a name.
-  const unpacksItself = image.format === 'bzimage' && image.payload && !plan.unpackedKernel;
+  const unpacksItself =
+    image.format === 'bzimage' && image.payload && !plan.unpackedKernel && !recorded?.plan.unpackedOnHost;
   const ownFrom = unpacksItself ? (enteredAt ?? recorder.entries[0]?.at ?? Number.POSITIVE_INFINITY) : 0;
   const place = enteredAt === undefined ? undefined : machine.kernelPlace;
   const record: RunRecord = {
@@ -168,7 +175,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     kernel: {
       name: image.name,
       version: image.format === 'bzimage' ? image.kernelVersion : undefined,
-      sha256: sha256(image.bytes),
+      sha256: recorded?.image.sha256 ?? sha256(image.bytes),
       symbols: kernel.source,
       ...(place && {
         moved: { virtual: hex(place.virtual), physical: signedHex(place.physical), at: enteredAt ?? 0 },
@@ -177,7 +184,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     input: {
       cmdline: plan.cmdline,
       memory: plan.memorySize,
-      initrdBytes: plan.writes.find(({ what }) => what === 'initrd')?.bytes.length ?? 0,
+      initrdBytes: recorded?.initrdBytes ?? plan.writes.find(({ what }) => what === 'initrd')?.bytes.length ?? 0,
     },
     bootParamsFilledBy: plan.bootParamsFilledBy,
     exit: { reason: kind, code, detail },

@@ -9,6 +9,18 @@
  * timestamp anywhere in a line too, since a kernel does not wait for user space to finish its line.
  * May not: end the run itself; it answers whoever runs the machine.   Next: machine/pattern.ts. */
 import { hex } from '../base/numbers.ts';
+import {
+  flag,
+  keepFields,
+  maybe,
+  oneOf,
+  putFields,
+  real,
+  record,
+  type Saved,
+  type Shape,
+  text,
+} from '../base/saved.ts';
 import type { Clock } from '../devices/device.ts';
 import { type ExitReason, INTERRUPTED, type Interrupt } from './exit-reason.ts';
 
@@ -142,6 +154,18 @@ export const verdictTable: readonly { when: string; follows: string; code: strin
   { when: 'something that zeropage has not built', follows: 'the run ends and names it', code: '6' },
 ];
 
+const valueOfFailure: Shape<number | string> = (saved, where) =>
+  typeof saved === 'number' ? saved : text(saved, where);
+/** What the console has said so far. */
+const FIELDS = {
+  panicMessage: maybe(text),
+  panicOver: flag,
+  panicTime: real,
+  failureSeen: maybe(record({ line: text, value: valueOfFailure })),
+  successLine: maybe(text),
+  announced: maybe(record({ what: oneOf('halt', 'reset'), line: text })),
+};
+
 export class Verdict {
   private readonly options: VerdictOptions;
   private panicMessage: string | undefined;
@@ -166,6 +190,14 @@ export class Verdict {
       row.apply(this, match);
       return;
     }
+  }
+
+  save(): Saved {
+    return keepFields(this, FIELDS);
+  }
+
+  restore(saved: Saved, where: string): void {
+    putFields(this, FIELDS, saved, where);
   }
 
   /** Set once a console line has ended the run. */

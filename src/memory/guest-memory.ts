@@ -7,6 +7,7 @@
  * May not: know page tables, the memory map or who calls.   Next: memory/pseudo-physical-memory.ts. */
 import { VmError } from '../base/errors.ts';
 import { formatSize, GiB, hex } from '../base/numbers.ts';
+import { type Saved, uint32s } from '../base/saved.ts';
 import type { ByteTarget } from '../layout/struct.ts';
 import { type AtGpa, FRAME_SHIFT, FRAME_SIZE } from './address.ts';
 import type { GuestRam, WriteObserver } from './guest-ram.ts';
@@ -172,6 +173,18 @@ export class GuestMemory implements GuestRam {
       for (; bits !== 0; bits &= bits - 1) count++;
     }
     return count;
+  }
+
+  /** Which frames were written; their bytes are somebody else's to save. */
+  save(): Saved {
+    return this.#touched;
+  }
+
+  restore(saved: Saved, where: string): void {
+    const touched = uint32s(this.#touched.length)(saved, where);
+    this.#touched.set(touched);
+    this.#touchedFrames = 0;
+    for (let bits of touched) for (; bits !== 0; bits &= bits - 1) this.#touchedFrames++;
   }
 
   isTouched(at: AtGpa): boolean {

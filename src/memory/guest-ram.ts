@@ -3,6 +3,7 @@
  * On bare paths guest physical memory is one range of the engine's (GuestMemory); under Xen PV the guest's frames are
  * spread over the machine (PseudoPhysicalMemory). Both check every access and count the frames that were written.
  * May not: know about virtual addresses.   Next: memory/guest-memory.ts. */
+import type { Snapshotable } from '../base/saved.ts';
 import type { ByteTarget } from '../layout/struct.ts';
 import type { AtGpa } from './address.ts';
 import type { MachineFrames } from './machine-frames.ts';
@@ -10,7 +11,7 @@ import type { MachineFrames } from './machine-frames.ts';
 /** Told after bytes [at, at + length) of the engine's physical memory changed by other means than guest instructions. */
 export type WriteObserver = (at: number, length: number) => void;
 
-export interface GuestRam extends ByteTarget {
+export interface GuestRam extends ByteTarget, Snapshotable {
   /** RAM in bytes; guest physical addresses run from 0 to size - 1. */
   readonly size: number;
   /** The engine's memory. */

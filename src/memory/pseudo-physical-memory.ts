@@ -6,6 +6,7 @@
  * followed here.
  * May not: reach the hypervisor's frames.   Next: memory/memory-map.ts. */
 import { hex } from '../base/numbers.ts';
+import type { Saved } from '../base/saved.ts';
 import type { ByteTarget } from '../layout/struct.ts';
 import { type AtGpa, FRAME_SIZE } from './address.ts';
 import { GuestMemory, MemoryRangeError } from './guest-memory.ts';
@@ -104,6 +105,14 @@ export class PseudoPhysicalMemory implements GuestRam {
 
   writeU64(at: AtGpa, value: bigint): void {
     this.#number(at, 8, (view) => view.setBigUint64(0, value, true));
+  }
+
+  save(): Saved {
+    return this.machine.save();
+  }
+
+  restore(saved: Saved, where: string): void {
+    this.machine.restore(saved, where);
   }
 
   /** It is told machine addresses, as the engine knows them. */

@@ -7,6 +7,7 @@
  * outside through `PersonalityWorld`, which the machine gives it; it knows neither room.
  * May not: throw for anything that a guest can do; allocate without bound on a guest's word.
  * Next: personality/lguest/host.ts. */
+import type { Saved } from '../base/saved.ts';
 import type { CpuModel } from '../x86/cpuid.ts';
 import type { Segment, VcpuState } from '../x86/vcpu-state.ts';
 
@@ -46,6 +47,10 @@ export interface Hypervisor {
   wake?(): void;
   /** Names of what the guest asked for and is not built, each once: for the report. */
   readonly missing: readonly string[];
+  /** What it remembers beside guest memory and registers; absent where a snapshot is not built. `restore` comes before the
+   * first instruction, on one that was made as `save`'s was; guest memory is put back behind it. */
+  save?(): Saved;
+  restore?(saved: Saved, where: string): void;
 }
 
 /** A hypervisor beside a guest that owns its CPU: exceptions, ports and devices are the guest's and the board's. */

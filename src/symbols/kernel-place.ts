@@ -105,7 +105,11 @@ export class MovableKernel {
       nameAt: (index) => moved.nameAt(index),
       isFunctionAt: (index) => moved.isFunctionAt(index),
       bindingAt: (index) => moved.bindingAt(index),
+      sizeAt: (index) => table.sizeAt?.(index) ?? 0n,
       address: (name) => moved.address(name),
+      physical: this.#loads
+        .filter(({ paddr, vaddr }) => paddr !== vaddr)
+        .map(({ paddr, vaddr, memsz }) => ({ paddr: paddr + physical, vaddr: vaddr + virtual, memsz })),
       lookup: (address) => {
         const found = moved.lookup(address);
         if (found) return found;
@@ -152,6 +156,7 @@ export function movableSymbols(table: SymbolSource, elf: ElfImage, align?: numbe
     nameAt: (index) => table.nameAt(index),
     isFunctionAt: (index) => table.isFunctionAt(index),
     bindingAt: (index) => table.bindingAt(index),
+    sizeAt: (index) => table.sizeAt?.(index) ?? 0n,
     address: (name) => table.address(name),
     lookup: (address) => table.lookup(address),
     movable,

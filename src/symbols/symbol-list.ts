@@ -16,7 +16,12 @@ export interface SymbolList {
   /** STT_FUNC, or one of kallsyms' letters t, T, w and W. */
   isFunctionAt(index: number): boolean;
   bindingAt(index: number): Binding;
+  /** In bytes; 0, as for all rows where this is absent, when nobody knows. */
+  sizeAt?(index: number): bigint;
 }
+
+/** What is linked at `vaddr` lies at `paddr`. */
+export type SymbolRange = { vaddr: bigint; paddr: bigint; memsz: number };
 
 /** A list that answers the two questions of a machine too (machine/machine.ts, SymbolTable). */
 export interface SymbolSource extends SymbolList {
@@ -26,6 +31,8 @@ export interface SymbolSource extends SymbolList {
   /** Rows below this index are offsets into a per-CPU area (symbols/per-cpu.ts), not addresses: they name no address, and
    * stay where they are when the kernel moves. */
   readonly perCpuCount: number;
+  /** Where addresses have names beside their own: a kernel's first instructions run at physical ones. */
+  readonly physical?: readonly SymbolRange[];
 }
 
 /** The best of the rows in [first, end), which share an address; those that `fits` refuses do not count. */

@@ -95,6 +95,10 @@ export class Symtab implements SymbolSource {
     return weak ? 'weak' : global ? 'global' : 'local';
   }
 
+  sizeAt(index: number): bigint {
+    return this.symbols[index].size;
+  }
+
   address(name: string): bigint | undefined {
     return this.byName.get(name)?.address;
   }

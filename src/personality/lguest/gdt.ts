@@ -13,6 +13,7 @@
  * Stricter than lguest: another system descriptor (an LDT, a gate, a TSS of its own) is kept as not present, where lguest
  * kept it with its type spoiled by the accessed bit.
  * Follows: Linux drivers/lguest/segments.c.   Next: personality/lguest/idt.ts. */
+import { bytes, fill, type Saved } from '../../base/saved.ts';
 import { LGUEST_HOST } from '../../memory/map.ts';
 import { SEGMENT } from '../../x86/constants.ts';
 import { dplOf, segmentOf, splitDescriptor } from '../../x86/descriptor.ts';
@@ -54,6 +55,14 @@ export class GuestGdt {
     if ((high & HIGH_S) === 0) upper &= ~HIGH_P;
     this.#view.setUint32(index * 8, low >>> 0, true);
     this.#view.setUint32(index * 8 + 4, upper >>> 0, true);
+  }
+
+  save(): Saved {
+    return new Uint8Array(this.#view.buffer);
+  }
+
+  restore(saved: Saved, where: string): void {
+    fill(new Uint8Array(this.#view.buffer), bytes(this.#view.byteLength)(saved, where), where);
   }
 
   /** Three descriptors, as they lie in the guest's memory. */

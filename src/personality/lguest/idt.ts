@@ -8,6 +8,7 @@
  * flags pushed through such a gate have the hardware's IF, which is always set, and not the guest's irq_enabled.
  * Follows: Linux drivers/lguest/interrupts_and_traps.c.   Next: personality/lguest/traps.ts. */
 
+import { flag, listOf, maybe, record, type Saved, whole, word32 } from '../../base/saved.ts';
 import { SYSTEM_TYPE } from '../../x86/constants.ts';
 import type { RegisteredTrap } from '../personality.ts';
 import { kill, LGUEST_TRAP_ENTRY } from './host.ts';
@@ -52,6 +53,15 @@ export class GuestIdt {
       interruptGate,
       direct: !interruptGate && !external && !HOST_SEES.has(vector),
     };
+  }
+
+  save(): Saved {
+    return this.#gates;
+  }
+
+  restore(saved: Saved, where: string): void {
+    const gate = record({ offset: word32, dpl: whole(3), interruptGate: flag, direct: flag });
+    for (const [vector, one] of listOf(maybe(gate), VECTORS)(saved, where).entries()) this.#gates[vector] = one;
   }
 
   /** All handlers, for traces. */

@@ -8,6 +8,7 @@
  * The looking is done at exact points of virtual time only, never from `pending`, which the engine asks at its own
  * convenience: the same instruction is interrupted in each of its tiers.
  * Follows: Linux drivers/lguest/interrupts_and_traps.c, core.c run_guest.   Next: personality/lguest/ports.ts. */
+import { flag, integer, maybe, real, record, type Saved, word32 } from '../../base/saved.ts';
 import type { PersonalityCpu, PersonalityWorld } from '../personality.ts';
 import type { GuestGdt } from './gdt.ts';
 import { GUEST_RING, IF, type SharedData } from './host.ts';
@@ -48,6 +49,37 @@ export class VirtualInterrupts {
   /** Whether `take` would do something: cheap, and changed only by the methods below. */
   get pending(): boolean {
     return this.#deliverable;
+  }
+
+  /** Where lguest_data lies is its owner's to save. */
+  save(): Saved {
+    return {
+      noirqIret: this.noirqIret,
+      waiting: this.#waiting,
+      halted: this.#halted,
+      deliverable: this.#deliverable,
+      clockAt: this.#clockAt,
+      retryAt: this.#retryAt,
+    };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const time = maybe(real);
+    const shape = {
+      noirqIret: word32,
+      waiting: integer,
+      halted: flag,
+      deliverable: flag,
+      clockAt: time,
+      retryAt: time,
+    };
+    const state = record(shape)(saved, where);
+    this.noirqIret = state.noirqIret;
+    this.#waiting = state.waiting | 0;
+    this.#halted = state.halted;
+    this.#deliverable = state.deliverable;
+    this.#clockAt = state.clockAt;
+    this.#retryAt = state.retryAt;
   }
 
   /** LHCALL_SET_CLOCKEVENT: the clock's interrupt in so many ns; 0 for never. */

@@ -17,6 +17,7 @@
  * Follows: Linux drivers/lguest/core.c, hypercalls.c, x86/core.c.   May not: reach a device; a guest here has none.
  * Next: personality/xen/index.ts. */
 import { hex } from '../../base/numbers.ts';
+import { anything, flag, listOf, maybe, misfit, record, type Saved, text, whole, word32 } from '../../base/saved.ts';
 import { HCALL_DONE, HcallArgs, LguestData, LHCALL_RING_SIZE } from '../../layout/lguest-data.ts';
 import { GuestMemory } from '../../memory/guest-memory.ts';
 import { LGUEST_HOST } from '../../memory/map.ts';
@@ -59,6 +60,43 @@ export class Lguest implements Personality {
     this.#memory = new GuestMemory(cpu.buffer, cpu.ramOffset, memorySize);
     this.#memory.setWriteObserver((at, length) => cpu.physicalWritten(at, length));
     this.#interrupts = new VirtualInterrupts(world, this.#gdt, this.#idt, this.#stack);
+  }
+
+  save(): Saved {
+    return {
+      missing: this.missing,
+      gdt: this.#gdt.save(),
+      idt: this.#idt.save(),
+      stack: this.#stack,
+      interrupts: this.#interrupts.save(),
+      dataAt: this.#interrupts.data?.at,
+      nextSlot: this.#nextSlot,
+      ended: this.#ended,
+    };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const state = record({
+      missing: listOf(text),
+      gdt: anything,
+      idt: anything,
+      stack: record({ ss: word32, esp: word32 }),
+      interrupts: anything,
+      dataAt: maybe(whole()),
+      nextSlot: whole(LHCALL_RING_SIZE - 1),
+      ended: flag,
+    })(saved, where);
+    this.missing.splice(0, this.missing.length, ...state.missing);
+    this.#gdt.restore(state.gdt, `${where}.gdt`);
+    this.#idt.restore(state.idt, `${where}.idt`);
+    Object.assign(this.#stack, state.stack);
+    this.#interrupts.restore(state.interrupts, `${where}.interrupts`);
+    const { dataAt } = state;
+    if (dataAt !== undefined && !this.#memory.contains(dataAt, LguestData.size))
+      throw misfit(where, 'lguest_data lies outside its memory');
+    this.#interrupts.data = dataAt === undefined ? undefined : new SharedData(this.#memory, dataAt);
+    this.#nextSlot = state.nextSlot;
+    this.#ended = state.ended;
   }
 
   exception({ vector, errorCode, cr2 }: Trap): TrapAnswer {

@@ -5,6 +5,7 @@
  * alone, as xenconsoled does. A release build of Xen refuses console_io to a domU; ours prints, which is friendlier.
  * Follows: xen/include/public/io/console.h, tools/console/daemon/io.c, xen/drivers/char/console.c.
  * Next: personality/xen/memory-calls.ts. */
+import { bytes, type Saved } from '../../base/saved.ts';
 import { RING_CONNECTED, XenconsInterface } from '../../layout/xen/rings.ts';
 import { E2BIG, ENOSYS } from './errno.ts';
 import type { GuestDomain } from './guest-domain.ts';
@@ -36,6 +37,14 @@ export class ConsoleRing {
   /** Whether the guest has ever printed here. */
   get isUsed(): boolean {
     return this.#domain.machine32(this.#page + XenconsInterface.offsetOf('out_prod')) !== 0;
+  }
+
+  save(): Saved {
+    return Uint8Array.from(this.#input);
+  }
+
+  restore(saved: Saved, where: string): void {
+    this.#input = [...bytes()(saved, where)];
   }
 
   notified(): void {

@@ -7,6 +7,7 @@
  * Follows: xen/arch/x86/pv/descriptor-tables.c, pv/mm.c (pv_map_ldt_shadow_page).
  * May not: let a frame be writable and a table of descriptors at once (frame-types.ts sees to it).
  * Next: personality/xen/xen-area.ts. */
+import { int32s, record, type Saved, whole, wide } from '../../base/saved.ts';
 import { GUEST_GDT_ENTRIES, GUEST_GDT_PAGES, XEN_SELECTOR } from '../../layout/xen/addresses.ts';
 import { PTE, SEGMENT, SYSTEM_TYPE } from '../../x86/constants.ts';
 import { nullSegment, type Segment } from '../../x86/vcpu-state.ts';
@@ -51,6 +52,26 @@ export class Descriptors {
     this.#area = area;
     this.#guest = guest;
     this.#registers = registers;
+  }
+
+  save(): Saved {
+    const { gdtFrames, gdtEntries, ldtBase, ldtEntries } = this;
+    return { gdtFrames, gdtEntries, ldtBase, ldtEntries, ldtFrames: this.#ldtFrames };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const state = record({
+      gdtFrames: int32s(GUEST_GDT_PAGES),
+      gdtEntries: whole(GUEST_GDT_ENTRIES),
+      ldtBase: wide,
+      ldtEntries: whole(MAX_LDT_ENTRIES),
+      ldtFrames: int32s(LDT_PAGES),
+    })(saved, where);
+    this.gdtFrames.set(state.gdtFrames);
+    this.gdtEntries = state.gdtEntries;
+    this.ldtBase = state.ldtBase;
+    this.ldtEntries = state.ldtEntries;
+    this.#ldtFrames.set(state.ldtFrames);
   }
 
   /** May a frame be a page of descriptors? 0, with all of them made safe, or -EINVAL and nothing changed. */

@@ -6,6 +6,18 @@
  * each takes a Domain.
  * Follows: xen/arch/x86/include/asm/domain.h (struct pv_vcpu), guest_access.h.
  * May not: judge a guest; know a hypercall.   Next: personality/xen/events.ts. */
+import {
+  anything,
+  flag,
+  keepFields,
+  listOf,
+  putFields,
+  record,
+  type Saved,
+  whole,
+  wide,
+  word32,
+} from '../../base/saved.ts';
 import { M2P_VIRT_START, XEN_AREA } from '../../layout/xen/addresses.ts';
 import { type MachineFrames, type Mfn, machineAddress, mfn } from '../../memory/machine-frames.ts';
 import { CR0 } from '../../x86/constants.ts';
@@ -32,6 +44,22 @@ export type TrapEntry = { address: bigint; dpl: number; masksEvents: boolean };
 export type Callback = { address: bigint; masksEvents: boolean };
 export const NO_CALLBACK: Callback = { address: 0n, masksEvents: false };
 export const NO_TRAP: TrapEntry = { address: 0n, dpl: 0, masksEvents: false };
+
+const callback = record({ address: wide, masksEvents: flag });
+const FIELDS = {
+  kernelMode: flag,
+  kernelRoot: word32,
+  userRoot: word32,
+  trapTable: listOf(record({ address: wide, dpl: whole(3), masksEvents: flag }), 256),
+  eventCallback: callback,
+  syscallCallback: callback,
+  syscall32Callback: callback,
+  kernelSp: wide,
+  iopl: whole(3),
+  guestCr4: word32,
+  configAddress: word32,
+  ioBitmap: record({ address: wide, ports: word32 }),
+};
 
 export class Domain extends GuestDomain {
   readonly frames: MachineFrames;
@@ -72,6 +100,27 @@ export class Domain extends GuestDomain {
     this.events = new EventChannels(this, machineAddress(frames.hypervisor.sharedInfo.first));
     this.clock = new Clock(this, PERIODIC_AT_START);
     this.events.onPending = (port) => this.clock.portPending(port);
+  }
+
+  protected saveOwn(): Saved {
+    const { types, descriptors, machine } = this.memory;
+    return {
+      fields: keepFields(this, FIELDS),
+      types: types.save(),
+      descriptors: descriptors.save(),
+      stale: machine.stale,
+    };
+  }
+
+  /** What the constructor has written into memory and pinned there is all replaced. */
+  protected restoreOwn(saved: Saved, where: string): void {
+    const { types, descriptors, machine } = this.memory;
+    const shape = { fields: anything, types: anything, descriptors: anything, stale: flag };
+    const state = record(shape)(saved, where);
+    putFields(this, FIELDS, state.fields, where);
+    types.restore(state.types, `${where}.types`);
+    descriptors.restore(state.descriptors, `${where}.descriptors`);
+    machine.stale = state.stale;
   }
 
   get features(): number {
@@ -126,6 +175,9 @@ export class Domain extends GuestDomain {
 
   // ---- Machine memory, by byte address. The caller has made sure that it is there.
 
+  isMachineRange(at: number, length: number): boolean {
+    return at + length <= this.#bytes.length;
+  }
   machineBytes(at: number, length: number): Uint8Array {
     return this.#bytes.subarray(at, at + length);
   }

@@ -6,6 +6,7 @@
  * the guest; a PVH guest has RFLAGS.IF for that.
  * Follows: xen/common/event_channel.c, event_2l.c; xen/include/public/event_channel.h.
  * May not: enter a handler (traps.ts does).   Next: personality/xen/event-calls.ts. */
+import { float64s, listOf, misfit, oneOf, record, type Saved, whole } from '../../base/saved.ts';
 import { DOMID_SELF } from '../../layout/xen/event-arguments.ts';
 import { SharedInfo, SharedInfo32, VcpuInfo, VcpuInfo32 } from '../../layout/xen/shared-info.ts';
 import { EEXIST, EINVAL, ENOSPC } from './errno.ts';
@@ -66,6 +67,59 @@ export class EventChannels {
   get ports(): number {
     return WIDTHS[this.width].ports;
   }
+  /** Whom a notification reaches is told by the other end: the guest itself, or what stood behind the port from the
+   * beginning. */
+  save(): Saved {
+    const channels = [...this.#channels].map(([port, channel]) => ({
+      port,
+      kind: channel.kind,
+      remoteDomain: 'remoteDomain' in channel ? channel.remoteDomain : 0,
+      remotePort: 'remotePort' in channel ? channel.remotePort : 0,
+      virq: 'virq' in channel ? channel.virq : 0,
+    }));
+    const { sharedInfo, width, vcpuInfo } = this;
+    return { sharedInfo, width, vcpuInfo, channels, virqs: Float64Array.from([...this.#virqs].flat()) };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const channel = record({
+      port: whole(PORTS - 1),
+      kind: oneOf('reserved', 'unbound', 'interdomain', 'virq', 'ipi'),
+      remoteDomain: whole(0xffff),
+      remotePort: whole(0xffff_ffff),
+      virq: whole(VIRQS - 1),
+    });
+    const at = { sharedInfo: whole(), vcpuInfo: whole() };
+    const shape = { ...at, width: oneOf<32 | 64>(32, 64), channels: listOf(channel), virqs: float64s() };
+    const { sharedInfo, vcpuInfo, width, channels, virqs } = record(shape)(saved, where);
+    const domain = this.#domain;
+    if (!domain.isMachineRange(sharedInfo, SharedInfo.size) || !domain.isMachineRange(vcpuInfo, VcpuInfo.size))
+      throw misfit(where, 'its pages are nowhere');
+    const first = new Map(this.#channels);
+    this.#channels.clear();
+    for (const { port, kind, remoteDomain, remotePort, virq } of channels) {
+      if (kind === 'reserved' || kind === 'ipi') this.#channels.set(port, { kind });
+      else if (kind === 'virq') this.#channels.set(port, { kind, virq });
+      else if (kind === 'unbound') this.#channels.set(port, { kind, remoteDomain });
+      else {
+        const behind = first.get(port);
+        const notify =
+          remoteDomain === DOMID_SELF
+            ? () => this.raise(remotePort)
+            : behind?.kind === 'interdomain'
+              ? behind.notify
+              : undefined;
+        if (!notify) throw misfit(where, `nobody stands behind port ${port}`);
+        this.#channels.set(port, { kind, remoteDomain, remotePort, notify });
+      }
+    }
+    this.sharedInfo = sharedInfo;
+    this.vcpuInfo = vcpuInfo;
+    this.width = width;
+    this.#virqs.clear();
+    for (let i = 0; i + 1 < virqs.length; i += 2) this.#virqs.set(virqs[i], virqs[i + 1]);
+  }
+
   channel(port: number): Channel | undefined {
     return this.#channels.get(port);
   }

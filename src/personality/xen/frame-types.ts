@@ -9,6 +9,7 @@
  * Follows: xen/arch/x86/mm.c (get_page, _get_page_type, _put_page_type), include/asm-x86/mm.h (PGT_*, PGC_*).
  * Simpler than there: one vCPU and no preemption inside a validation, so no partial states and no locks.
  * May not: read or write a frame (that is FrameContents).   Next: personality/xen/page-tables.ts. */
+import { bytes, fill, int32s, record, type Saved, whole } from '../../base/saved.ts';
 import { EINVAL } from './errno.ts';
 
 /** A table's type is its level. NONE exactly when the count is 0. */
@@ -54,6 +55,29 @@ export class FrameTypes {
     this.allocated = new Uint8Array(frames);
     this.#contents = contents;
     this.#lowestFree = frames;
+  }
+
+  save(): Saved {
+    const { owner, type, count, refs, pinned, allocated, guestFrames, work } = this;
+    return { owner, type, count, refs, pinned, allocated, guestFrames, work, lowestFree: this.#lowestFree };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const arrays = {
+      owner: bytes(),
+      type: bytes(),
+      count: int32s(),
+      refs: int32s(),
+      pinned: bytes(),
+      allocated: bytes(),
+    };
+    const shape = { ...arrays, guestFrames: whole(this.frames), work: whole(), lowestFree: whole(this.frames) };
+    const state = record(shape)(saved, where);
+    for (const name of Object.keys(arrays) as (keyof typeof arrays)[])
+      fill(this[name], state[name], `${where}.${name}`);
+    this.guestFrames = state.guestFrames;
+    this.work = state.work;
+    this.#lowestFree = state.lowestFree;
   }
 
   /** The guest gets a frame that was nobody's. */

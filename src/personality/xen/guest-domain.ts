@@ -6,7 +6,20 @@
  * "Machine" addresses are those of the engine's physical memory, whoever counts them.
  * Follows: xen/include/xen/sched.h (struct domain).
  * May not: know which kind it is.   Next: personality/xen/domain.ts. */
+import {
+  anything,
+  flag,
+  keepFields,
+  listOf,
+  putFields,
+  record,
+  type Saved,
+  text,
+  whole,
+  wide,
+} from '../../base/saved.ts';
 import { DOMID_SELF } from '../../layout/xen/event-arguments.ts';
+import { GRANT_FRAMES } from '../../memory/machine-frames.ts';
 import type { PersonalityCpu, PersonalityRegisters, PersonalityWorld } from '../personality.ts';
 import type { ConsoleRing } from './console.ts';
 import type { EventChannels } from './events.ts';
@@ -31,6 +44,8 @@ export const ASSIST = {
 } as const;
 
 const MOST_MISSING = 256;
+/** State of both kinds. Not among it: what lasts no longer than a hypercall. */
+const FIELDS = { assists: wide, grantFrames: whole(GRANT_FRAMES), caller32: flag, ended: flag };
 
 export abstract class GuestDomain {
   readonly world: PersonalityWorld;
@@ -60,6 +75,34 @@ export abstract class GuestDomain {
     this.cpu = world.cpu;
     this.state = world.cpu.state;
   }
+
+  save(): Saved {
+    return {
+      missing: this.missing,
+      fields: keepFields(this, FIELDS),
+      own: this.saveOwn(),
+      events: this.events.save(),
+      clock: this.clock.save(),
+      console: this.console.save(),
+      store: this.store.save(),
+    };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const shape = { own: anything, events: anything, clock: anything, console: anything, store: anything };
+    const state = record({ missing: listOf(text), fields: anything, ...shape })(saved, where);
+    this.missing.splice(0, this.missing.length, ...state.missing);
+    putFields(this, FIELDS, state.fields, where);
+    this.restoreOwn(state.own, where); // before the channels, whose pages must be somewhere
+    this.events.restore(state.events, `${where}.events`);
+    this.clock.restore(state.clock, `${where}.clock`);
+    this.console.restore(state.console, `${where}.console`);
+    this.store.restore(state.store, `${where}.store`);
+  }
+
+  /** What only its kind has. */
+  protected abstract saveOwn(): Saved;
+  protected abstract restoreOwn(saved: Saved, where: string): void;
 
   hasAssist(type: number): boolean {
     return ((this.assists >> BigInt(type)) & 1n) !== 0n;
@@ -100,6 +143,8 @@ export abstract class GuestDomain {
 
   // ---- Machine memory, by byte address. The caller has made sure that it is there.
 
+  /** Whether there are so many bytes, in one piece. */
+  abstract isMachineRange(at: number, length: number): boolean;
   abstract machineBytes(at: number, length: number): Uint8Array;
   abstract machine8(at: number): number;
   abstract machine32(at: number): number;

@@ -6,6 +6,7 @@
  * Follows: xen/arch/x86/traps.c, x86_64/entry.S, domain.c (arch_set_info_guest); design notes in each file.
  * Not built, and named when asked for: 32-bit guests, FIFO events, grant copies and mappings.
  * May not: throw for anything that a guest can do.   Next: personality/xen/guest-domain.ts. */
+import { anything, flag, record, type Saved } from '../../base/saved.ts';
 import { XEN_SELECTOR } from '../../layout/xen/addresses.ts';
 import { LEGACY_VCPUS, SharedInfo } from '../../layout/xen/shared-info.ts';
 import { type MachineFrames, machineAddress, type Pfn } from '../../memory/machine-frames.ts';
@@ -81,6 +82,16 @@ class XenPv implements Personality {
     SharedInfo.write(page, 0, { vcpu_info: Array.from({ length: LEGACY_VCPUS }, () => ({ evtchn_upcall_mask: 1 })) });
     clock.writeTime(events.sharedInfo + SharedInfo.offsetOf('vcpu_info'));
     clock.writeWallClock(events.sharedInfo, rtcSeconds);
+  }
+
+  save(): Saved {
+    return { domain: this.#domain.save(), due: this.#due };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const { domain, due } = record({ domain: anything, due: flag })(saved, where);
+    this.#domain.restore(domain, `${where}.domain`);
+    this.#due = due;
   }
 
   traps(): ReadonlyMap<number, RegisteredTrap> {

@@ -6,6 +6,7 @@
  * Xen stops it whenever the vCPU leaves the processor. A third wakes a vCPU from SCHEDOP_poll.
  * Follows: xen/common/sched/core.c, xen/arch/x86/time.c; xen/include/public/xen.h (vcpu_time_info), vcpu.h.
  * May not: read the host's clock.   Next: personality/xen/traps.ts. */
+import { flag, listOf, maybe, real, record, type Saved, whole, wide } from '../../base/saved.ts';
 import {
   RUNSTATE,
   SharedInfo,
@@ -48,6 +49,48 @@ export class Clock {
 
   get now(): number {
     return this.#domain.cpu.now;
+  }
+
+  save(): Saved {
+    const poll = this.#poll && { ports: [...this.#poll.ports], until: this.#poll.until };
+    return {
+      oneShot: this.#oneShot,
+      period: this.#period,
+      lastTick: this.#lastTick,
+      poll,
+      pollOver: this.#pollOver,
+      state: this.#state,
+      stateSince: this.#stateSince,
+      times: this.#times,
+      runstateArea: this.#runstateArea,
+      blocked: this.blocked,
+    };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const time = maybe(real);
+    const state = record({
+      oneShot: time,
+      period: time,
+      lastTick: real,
+      poll: maybe(record({ ports: listOf(whole()), until: time })),
+      pollOver: flag,
+      state: whole(3),
+      stateSince: whole(),
+      times: listOf(whole(), 4),
+      runstateArea: maybe(wide),
+      blocked: flag,
+    })(saved, where);
+    this.#oneShot = state.oneShot;
+    this.#period = state.period;
+    this.#lastTick = state.lastTick;
+    this.#poll = state.poll && { ports: new Set(state.poll.ports), until: state.poll.until };
+    this.#pollOver = state.pollOver;
+    this.#state = state.state;
+    this.#stateSince = state.stateSince;
+    for (const [i, spent] of state.times.entries()) this.#times[i] = spent;
+    this.#runstateArea = state.runstateArea;
+    this.blocked = state.blocked;
   }
 
   // ---- What the guest reads

@@ -5,6 +5,7 @@
  * place, so from then on its bytes are there; elsewhere they are kept here, and the CPU comes by as for a device.
  * Follows: xen/arch/x86/mm/p2m.c (xenmem_add_to_physmap_one); tools/libs/guest/xg_dom_x86.c (special pages).
  * May not: judge whether a guest may.   Next: personality/xen/hvm/domain.ts. */
+import { bytes, listOf, misfit, record, type Saved, text, whole } from '../../../base/saved.ts';
 import type { PersonalityCpu } from '../../personality.ts';
 
 const PAGE = 4096;
@@ -26,6 +27,29 @@ export class AddressSpace {
     this.#cpu = cpu;
     this.#ram = new Uint8Array(cpu.buffer, cpu.ramOffset, size);
     this.#ramView = new DataView(cpu.buffer, cpu.ramOffset, size);
+  }
+
+  save(): Saved {
+    return {
+      pages: [...this.#pages].map(([frame, page]) => ({ frame, page })),
+      frames: [...this.#frames].map(([name, frame]) => ({ name, frame })),
+      nowhere: this.#nowhere,
+    };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const pages = listOf(record({ frame: whole(), page: bytes(PAGE) }));
+    const shape = { pages, frames: listOf(record({ name: text, frame: whole() })), nowhere: whole() };
+    const state = record(shape)(saved, where);
+    const names = new Set(this.#frames.keys());
+    this.#pages.clear();
+    for (const { frame, page } of state.pages) if (frame >= this.ramFrames) this.#pages.set(frame, page);
+    for (const { name, frame } of state.frames) {
+      if (!names.delete(name) || !this.has(frame)) throw misfit(where, `the page "${name}" is none, or nowhere`);
+      this.#frames.set(name, frame);
+    }
+    for (const name of names) throw misfit(where, `the page "${name}" is nowhere`);
+    this.#nowhere = state.nowhere;
   }
 
   get ramFrames(): number {

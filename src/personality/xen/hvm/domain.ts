@@ -6,6 +6,7 @@
  * last wrote its hypercall page or its callback.
  * Follows: xen/arch/x86/hvm/hvm.c (hvm_latch_shinfo_size, __hvm_copy), xen/arch/x86/include/asm/hvm/domain.h.
  * May not: know a hypercall.   Next: personality/xen/hvm/cpuid.ts. */
+import { anything, byte, flag, listOf, maybe, record, type Saved, whole, wide } from '../../../base/saved.ts';
 import { HVM_PARAM, SPECIAL_PAGES, XEN_GUEST_PORTS } from '../../../layout/xen/hvm.ts';
 import { GRANT_FRAMES } from '../../../memory/machine-frames.ts';
 import { isLinearFault, type PersonalityWorld } from '../../personality.ts';
@@ -83,6 +84,36 @@ export class HvmDomain extends GuestDomain {
     this.params.set(HVM_PARAM.CONSOLE_EVTCHN, BigInt(ports.console));
   }
 
+  protected saveOwn(): Saved {
+    return {
+      space: this.space.save(),
+      params: [...this.params].map(([number, value]) => ({ number, value })),
+      callbackVector: this.callbackVector,
+      upcallVector: this.upcallVector,
+      upcallWaits: this.upcallWaits,
+      givenBack: [...this.givenBack],
+    };
+  }
+
+  protected restoreOwn(saved: Saved, where: string): void {
+    const state = record({
+      space: anything,
+      params: listOf(record({ number: whole(), value: wide })),
+      callbackVector: maybe(byte),
+      upcallVector: maybe(byte),
+      upcallWaits: flag,
+      givenBack: listOf(whole()),
+    })(saved, where);
+    this.space.restore(state.space, `${where}.space`);
+    this.params.clear();
+    for (const { number, value } of state.params) this.params.set(number, value);
+    this.callbackVector = state.callbackVector;
+    this.upcallVector = state.upcallVector;
+    this.upcallWaits = state.upcallWaits;
+    this.givenBack.clear();
+    for (const frame of state.givenBack) this.givenBack.add(frame);
+  }
+
   /** The guest's word size, as its present code tells; shared_info takes that form. */
   latchWidth(): void {
     const width = this.state.is64 ? 64 : 32;
@@ -126,6 +157,9 @@ export class HvmDomain extends GuestDomain {
     return true; // the guest's address space is all its own; a bad pointer faults
   }
 
+  isMachineRange(at: number, length: number): boolean {
+    return this.space.has(Math.floor(at / PAGE)) && (at % PAGE) + length <= PAGE;
+  }
   machineBytes(at: number, length: number): Uint8Array {
     return this.space.bytes(at, length);
   }

@@ -7,6 +7,7 @@
  * Follows: xen/arch/x86/hvm/{hvm,irq}.c (hvm_vcpu_has_pending_irq, hvm_assert_evtchn_irq), traps.c (hypervisor MSRs).
  * Not built, and named when asked for: callbacks by a wire, FIFO events, grant copies and mappings.
  * May not: throw for anything that a guest can do.   Next: personality/xen/hvm/address-space.ts. */
+import { anything, flag, record, type Saved } from '../../../base/saved.ts';
 import { XEN_HYPERCALL_MSR } from '../../../layout/xen/hvm.ts';
 import type { HvmPersonality, PersonalityWorld } from '../../personality.ts';
 import { HvmDomain, type MemoryMapEntry } from './domain.ts';
@@ -30,6 +31,16 @@ class XenHvm implements HvmPersonality {
 
   get missing(): readonly string[] {
     return this.#domain.missing;
+  }
+
+  save(): Saved {
+    return { domain: this.#domain.save(), due: this.#due };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const { domain, due } = record({ domain: anything, due: flag })(saved, where);
+    this.#domain.restore(domain, `${where}.domain`);
+    this.#due = due;
   }
 
   hypercall(): boolean {

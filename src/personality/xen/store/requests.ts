@@ -5,8 +5,9 @@
  * A transaction works on the tree as it was at its start and is put in place at its end, if nothing else has moved.
  * Follows: docs/misc/xenstore.txt; tools/xenstored/xenstored_{core,watch,transaction,domain}.c; limits are its quotas.
  * May not: know where bytes come from (ring.ts does).   Next: personality/xen/store/ring.ts. */
+import { anything, bytes, listOf, record, type Saved, text as savedText, whole } from '../../../base/saved.ts';
 import { XS_TYPE } from '../../../layout/xen/rings.ts';
-import { type Access, mayUse, type Permissions, StoreRefusal, type StoreTree } from './tree.ts';
+import { type Access, mayUse, type Permissions, StoreRefusal, StoreTree } from './tree.ts';
 
 export type Reply = { type: number; payload: Uint8Array };
 export type Request = { type: number; txId: number; payload: Uint8Array };
@@ -36,6 +37,39 @@ export class StoreConnection {
   constructor(tree: StoreTree, domid: number) {
     this.tree = tree;
     this.#domid = domid;
+  }
+
+  save(): Saved {
+    return {
+      tree: this.tree.save(),
+      events: this.events,
+      watches: this.#watches.map((watch) => ({ ...watch })),
+      transactions: [...this.#transactions].map(([number, { tree, generation, changed }]) => {
+        return { number, tree: tree.save(), generation, changed };
+      }),
+      lastTransaction: this.#lastTransaction,
+      generation: this.#generation,
+    };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const one = { number: whole(), tree: anything, generation: whole(), changed: listOf(savedText) };
+    const state = record({
+      tree: anything,
+      events: listOf(bytes()),
+      watches: listOf(record({ path: savedText, given: savedText, token: savedText })),
+      transactions: listOf(record(one)),
+      lastTransaction: whole(0xffff_ffff),
+      generation: whole(),
+    })(saved, where);
+    this.tree = StoreTree.from(state.tree, `${where}.tree`);
+    this.events.splice(0, this.events.length, ...state.events);
+    this.#watches = state.watches;
+    this.#transactions.clear();
+    for (const { number, tree, generation, changed } of state.transactions)
+      this.#transactions.set(number, { tree: StoreTree.from(tree, `${where}.transactions`), generation, changed });
+    this.#lastTransaction = state.lastTransaction;
+    this.#generation = state.generation;
   }
 
   /** The answer to a request; never throws for anything that a guest can send. */

@@ -5,6 +5,7 @@
  * whose message says that it is longer than any may be, is not served any more, and the page says why.
  * Follows: xen/include/public/io/xs_wire.h; tools/xenstored/xenstored_domain.c (readchn, writechn).
  * Next: personality/xen/store/seed.ts. */
+import { anything, bytes, flag, listOf, misfit, record, type Saved, whole } from '../../../base/saved.ts';
 import { RING_CONNECTED, XenstoreDomainInterface, XS_ERROR, XS_TYPE, XsdSockmsg } from '../../../layout/xen/rings.ts';
 import type { GuestDomain } from '../guest-domain.ts';
 import { MOST_PAYLOAD, type StoreConnection } from './requests.ts';
@@ -34,6 +35,36 @@ export class StoreRing {
     this.connection = connection;
     domain.events.set(port, { kind: 'interdomain', remoteDomain: 0, remotePort: 0, notify: () => this.serve() });
     domain.setMachine32(page + offset('connection'), RING_CONNECTED);
+  }
+
+  save(): Saved {
+    return {
+      connection: this.connection.save(),
+      message: this.#message,
+      read: this.#read,
+      out: this.#out,
+      sent: this.#sent,
+      broken: this.#broken,
+    };
+  }
+
+  restore(saved: Saved, where: string): void {
+    const { length } = this.#message;
+    const state = record({
+      connection: anything,
+      message: bytes(length),
+      read: whole(length - 1),
+      out: listOf(bytes()),
+      sent: whole(),
+      broken: flag,
+    })(saved, where);
+    if (state.sent > 0 && state.sent >= (state.out[0]?.length ?? 0)) throw misfit(where, 'more was sent than there is');
+    this.connection.restore(state.connection, `${where}.connection`);
+    this.#message.set(state.message);
+    this.#read = state.read;
+    this.#out = state.out;
+    this.#sent = state.sent;
+    this.#broken = state.broken;
   }
 
   /** Takes requests and gives replies, as far as there are some and there is room. */

@@ -5,6 +5,8 @@
  * Follows: docs/misc/xenstore.txt; tools/xenstored (get_node, construct_node, do_rm).
  * May not: know a wire format or a watch.   Next: personality/xen/store/requests.ts. */
 
+import { bytes, listOf, misfit, oneOf, record, type Saved, text, whole } from '../../../base/saved.ts';
+
 /** none, read, write, both. */
 export type Access = 'n' | 'r' | 'w' | 'b';
 /** The first names the owner, and what everybody has who is not named; owner and domain 0 may do all. */
@@ -43,6 +45,35 @@ export class StoreTree {
   constructor(root: Node = node(new Uint8Array(), [{ access: 'n', domid: 0 }]), guestNodes = 0) {
     this.root = root;
     this.guestNodes = guestNodes;
+  }
+
+  /** The nodes with their paths, each behind the one above it; a guest may make paths deeper than lists should be. */
+  save(): Saved {
+    const nodes: Saved[] = [];
+    const list = (here: Node, path: string): void => {
+      nodes.push({ path, value: here.value, permissions: here.permissions.map((entry) => ({ ...entry })) });
+      for (const [name, child] of here.children) list(child, `${path}/${name}`);
+    };
+    list(this.root, '');
+    return { nodes, guestNodes: this.guestNodes };
+  }
+
+  static from(saved: Saved, where: string): StoreTree {
+    const permission = record({ access: oneOf<Access>('n', 'r', 'w', 'b'), domid: whole() });
+    const one = record({ path: text, value: bytes(), permissions: listOf(permission) });
+    const { nodes, guestNodes } = record({ nodes: listOf(one), guestNodes: whole() })(saved, where);
+    const made = new Map<string, { value: Uint8Array; permissions: Permissions; children: Map<string, Node> }>();
+    for (const { path, value, permissions } of nodes) {
+      const last = path.lastIndexOf('/');
+      const above = made.get(path.slice(0, Math.max(0, last)));
+      if (permissions.length === 0 || made.has(path) || (path !== '' && !above)) throw misfit(where, 'it is no tree');
+      const here = { value, permissions, children: new Map<string, Node>() };
+      made.set(path, here);
+      above?.children.set(path.slice(last + 1), here);
+    }
+    const root = made.get('');
+    if (!root) throw misfit(where, 'it has no root');
+    return new StoreTree(root, guestNodes);
   }
 
   find(path: string): Node | undefined {
