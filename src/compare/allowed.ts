@@ -56,6 +56,14 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
     because: "Multiboot's own entry",
   },
   {
+    names:
+      /^(?:prandom_bytes_state|prandom_seed_state|kaslr_get_random_long|init_trampoline_kaslr|__init_trampoline_\w+)$/,
+    on: ['bare'],
+    withCallees: true,
+    because:
+      'the decompressor says that addresses are to be random (KASLR_FLAG); where it does not run, kernel_randomize_memory and what follows it leave theirs alone',
+  },
+  {
     names: /^prepare_then_startup_32$/,
     on: ['pvh', 'multiboot'],
     because: 'where a 32-bit guest fills boot_params itself, this calls who does and goes on to startup_32',
@@ -146,6 +154,11 @@ export const ALLOWED_TO_LACK: readonly AllowedFunctions[] = [
     because: 'a paravirtual guest has its own operations in that place of pv_ops',
   },
   {
+    names: /^x86_default_get_root_pointer$/,
+    on: ['pvh', 'xen-pvh'],
+    because: 'PVH gets the address of the ACPI tables in start_info, and pvh_get_root_pointer tells it',
+  },
+  {
     names: /^clear_bss$/,
     on: ['lguest'],
     because: 'the 32-bit startup_32 clears .bss in assembly',
@@ -225,6 +238,15 @@ export const ALLOWED_FIELDS: readonly AllowedFields[] = [
     fields: /^boot_cpu_data\.microcode/,
     between: [...PARAVIRTUAL],
     because: 'microcode belongs to whoever owns the machine',
+  },
+  {
+    fields: /^(?:page_offset_base|vmalloc_base|vmemmap_base)\b/,
+    because: 'chosen at random where the decompressor has set KASLR_FLAG, and left alone where there was none',
+  },
+  {
+    fields: /^memblock\.(?:reserved|memory)\.(?:cnt|total_size|max)$/,
+    because:
+      'the memory map and what is kept of it come with the loader: neighbours join to one piece or do not, so later counts differ',
   },
   {
     fields: /^(?:fixed_percpu_data|__supported_pte_mask|__default_kernel_pte_mask)/,

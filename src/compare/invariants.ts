@@ -91,6 +91,7 @@ export const INVARIANTS: readonly Invariant[] = [
     name: 'interrupts off',
     says: 'interrupts are off',
     why: 'no handler is ready for them, and static calls and lockdep check that they are off',
+    at: FIRST_C,
     check: (state, { via }) => {
       if (kindOf(via) === 'xen-pv' || kindOf(via) === 'lguest') return 'unknown'; // the real flag is the hypervisor's
       return (BigInt(state.registers.rflags) & 0x200n) === 0n

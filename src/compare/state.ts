@@ -3,7 +3,8 @@
  * A pointer to a symbol becomes its name, since addresses move from build to build. Scratch registers are not state: each
  * path arrives with what its last instructions left in them. What is zero in raw memory says something, an address does
  * not, so compare/changes.ts asks `looksLikeAddress`. Of a kernel that runs above its linked place (KASLR) addresses in the
- * image are taken back to where they are linked: the distance is chosen, not a difference.
+ * image are taken back to where they are linked: the distance is chosen, not a difference. Nor is it one where an
+ * allocation came to lie, so an address in memory that the kernel gives out says only that it is one.
  * Next: compare/invariants.ts. */
 import type { RunRecord, StateRecord } from '../trace/run-record.ts';
 import { sourceName } from './names.ts';
@@ -21,7 +22,7 @@ export function stateTable(state: StateRecord, moved = 0n): StateTable {
   for (const [index, text] of Object.entries(state.tables.gdt)) table.set(`tables.gdt.${index}`, text);
   for (const [vector, text] of Object.entries(state.tables.idt)) table.set(`tables.idt.${vector}`, text);
   table.set('paging.kind', state.paging.kind);
-  for (const [region, from, to] of REGIONS) {
+  for (const [region, from, to] of regionsOf(state)) {
     const inside = state.paging.mapped.filter((range) => BigInt(range.from) < to && BigInt(range.to) > from);
     table.set(`paging.${region}`, inside.length > 0 ? 'mapped' : 'not mapped');
   }
@@ -33,19 +34,21 @@ export function stateTable(state: StateRecord, moved = 0n): StateTable {
       table.set(field, symbol === undefined ? value : symbolValue(symbol));
     }
   }
-  if (moved !== 0n) for (const [field, value] of table) table.set(field, asLinked(value, moved));
+  for (const [field, value] of table) table.set(field, field.startsWith('control.') ? value : asLinked(value, moved));
   return table;
 }
 
 /** How far above its linked place a run's kernel was. */
 export const movedBy = ({ kernel }: RunRecord): bigint => BigInt(kernel.moved?.virtual ?? 0);
 
+const KERNEL_HALF = 0xffff_8000_0000_0000n;
 const IMAGE_START = 0xffff_ffff_8000_0000n;
 const IMAGE_END = 0xffff_ffff_c000_0000n;
 
 function asLinked(value: string, moved: bigint): string {
   return value.replace(/0x[0-9a-f]{16}\b/g, (text) => {
     const address = BigInt(text);
+    if (address >= KERNEL_HALF && address < IMAGE_START) return DYNAMIC;
     return address >= IMAGE_START + moved && address < IMAGE_END ? `0x${(address - moved).toString(16)}` : text;
   });
 }
@@ -53,12 +56,29 @@ function asLinked(value: string, moved: bigint): string {
 /** An offset into a symbol moves when what lies before it grows; which symbol it is stays. */
 const symbolValue = (symbol: string): string => `&${sourceName(symbol.replace(/\+0x[0-9a-f]+$/, ''))}`;
 
+/** What stands for an address in memory that the kernel has given out. */
+const DYNAMIC = 'an address in its memory';
+
+type Region = readonly [name: string, from: bigint, to: bigint];
+
 /** Regions of the kernel's half that are mapped or not, whatever for: the layout of Linux without KASLR. */
-const REGIONS: readonly (readonly [name: string, from: bigint, to: bigint])[] = [
+const REGIONS: readonly Region[] = [
   ['kasan shadow', 0xffff_ec00_0000_0000n, 0xffff_fc00_0000_0000n],
   ['struct pages', 0xffff_ea00_0000_0000n, 0xffff_eb00_0000_0000n],
   ['kernel image', 0xffff_ffff_8000_0000n, 0xffff_ffff_c000_0000n],
 ];
+/** page_offset_base, unless the kernel has chosen another (CONFIG_RANDOMIZE_MEMORY, never with KASAN). */
+const PAGE_OFFSET = 0xffff_8880_0000_0000n;
+
+function regionsOf({ objects }: StateRecord): readonly Region[] {
+  const base = (name: string) => {
+    const value = objects.find((object) => object.name === name)?.fields[0]?.value;
+    return value !== undefined && /^0x[0-9a-f]+$/.test(value) ? BigInt(value) : undefined;
+  };
+  const [pageOffset, pages] = [base('page_offset_base'), base('vmemmap_base')];
+  if (pageOffset === undefined || pages === undefined || pageOffset === PAGE_OFFSET) return REGIONS;
+  return [['struct pages', pages, pages + (1n << 40n)], ...REGIONS.filter(([name]) => name === 'kernel image')];
+}
 
 /** Whether a value is the address of something rather than a number: those differ between builds without a reason. */
 export function looksLikeAddress(value: string): boolean {

@@ -151,7 +151,7 @@ function captureObject(
   }
   for (let at = 0; at + width <= size; at += width) {
     const value = width === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true));
-    const symbol = value > 0xffffn ? machine.symbolise(value) : undefined;
+    const symbol = pointee(machine, value, width);
     fields.push({ path: `+${hex(at)}`, value: hex(value), ...(symbol !== undefined && { symbol }) });
   }
   for (let at = size - (size % width); at < size; ) {
@@ -174,10 +174,16 @@ function captureTyped(
   const rows = decode(btf, bytes, type, { everything: true }).filter(({ kind }) => kind !== 'padding');
   const fields = rows.map(({ path, value, text, bits }) => {
     if (value === undefined) return { path, value: text };
-    const symbol = value > 0xffffn ? machine.symbolise(value) : undefined;
+    const symbol = pointee(machine, BigInt.asUintN(bits, value), bits === 32 ? 4 : 8);
     return { path, value: hex(BigInt.asUintN(bits, value)), ...(symbol !== undefined && { symbol }) };
   });
   return { name, address: hex(address), type: typeof type === 'string' ? type : btf.declaration(type), fields };
+}
+
+/** What a word points to, if it can be an address of a kernel: sizes and flags look like physical ones. */
+function pointee(machine: Machine, value: bigint, width: 4 | 8): string | undefined {
+  const isKernels = width === 8 ? value >= 0xffff_8000_0000_0000n : value >= 0xc000_0000n && value <= 0xffff_ffffn;
+  return isKernels ? machine.symbolise(value) : undefined;
 }
 
 /** Printable characters, at least four, up to the first NUL; zeros behind it, or anything when it is text long enough. */

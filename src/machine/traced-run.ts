@@ -66,6 +66,7 @@ const USUAL_OBJECTS = [
   'boot_params', 'boot_command_line', 'pv_ops', 'pv_info', 'x86_init', 'x86_platform', 'machine_ops', 'xen_domain_type',
   'boot_cpu_data', 'cpu_tlbstate', 'phys_base', '__supported_pte_mask', '__default_kernel_pte_mask', 'early_boot_irqs_disabled',
   'saved_command_line', 'initrd_start', 'initrd_end', 'memblock', 'mmu_cr4_features', 'trampoline_cr4_features',
+  'page_offset_base', 'vmalloc_base', 'vmemmap_base',
 ] as const; // biome-ignore format: a list
 
 const LARGEST_USUAL = 4096;
