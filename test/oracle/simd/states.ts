@@ -72,7 +72,7 @@ function encode(random: Random, { form, memory, wide }: SimdForm): { code: Uint8
   return { code: Uint8Array.from(bytes), base, disp };
 }
 
-function immediate(random: Random, form: Form): number {
+export function immediate(random: Random, form: Form): number {
   if (/^ps[lr]/.test(form.op.name) && random.chance(70)) return random.below(70);
   return random.below(256);
 }
@@ -120,7 +120,7 @@ const bits32 = (x: number): bigint => {
 };
 
 /** Packed single, packed double, doubleword integers, or anything. */
-function fill(random: Random, bytes: Uint8Array, kind: 'single' | 'double' | 'integer' | 'any'): void {
+export function fill(random: Random, bytes: Uint8Array, kind: 'single' | 'double' | 'integer' | 'any'): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   for (let at = 0; at + 8 <= bytes.length; at += 8) {
     if (kind === 'double') view.setBigUint64(at, floatBits(random, 64), true);
@@ -141,7 +141,7 @@ function edgeWords(random: Random): bigint {
 }
 
 const MASKED = 0x1f80;
-function mxcsrOf(random: Random): number {
+export function mxcsrOf(random: Random): number {
   const sticky = random.pick([0, 0x20, 0x3f, random.below(64)]);
   switch (random.below(4)) {
     case 0:
