@@ -11,7 +11,7 @@ import { anything, bytes, flag, float64s, maybe, real, record, type Saved, whole
 import type { FunctionMap } from '../trace/function-map.ts';
 import type { TraceRecorder } from '../trace/recorder.ts';
 import { createMemory, instantiate } from '../wasm/runtime.ts';
-import { CR0, RFLAGS, VECTOR } from '../x86/constants.ts';
+import { RFLAGS, VECTOR } from '../x86/constants.ts';
 import type { CpuModel } from '../x86/cpuid.ts';
 import type { VcpuState } from '../x86/vcpu-state.ts';
 import { MemoryAccess } from './access.ts';
@@ -865,7 +865,7 @@ export class Cpu implements SystemCore {
         }
       }
       if (record.helper === 'reference') jumped = evaluate(this, record);
-      else if (record.helper === 'unbuilt') throw unbuiltInstruction(state, record);
+      else if (record.helper === 'unbuilt') throw unbuiltInstruction(record);
       else if (record.helper === 'too_long') throw new GuestFault(VECTOR.GP, 0);
       else if (record.helper === 'hlt') this.#halt();
       else if (record.helper === 'ins' || record.helper === 'outs') jumped = this.#portString(insn, record.helper);
@@ -953,11 +953,7 @@ const SOFTWARE_VECTORS: Record<string, number> = { int3: VECTOR.BP, into: VECTOR
 /** What a hypervisor is asked about before it is done. */
 const HOOKED = new Set([...GATES, 'syscall']);
 
-/** What a row that is not built ends in: first what every processor asks of a floating-point instruction, so that a kernel
- * that switches the FPU lazily gets its #NM (SDM Vol. 3, 2.5 and 13.1), then its name. */
-function unbuiltInstruction(state: CpuState, record: HelperRecord): Unbuilt | GuestFault {
-  const what = record.form?.op.unbuilt ?? '';
-  const cr0 = state.view.getInt32(STATE.CR0, true);
-  if (what.startsWith('x87') && (cr0 & (CR0.EM | CR0.TS)) !== 0) return new GuestFault(VECTOR.NM);
-  return new Unbuilt(`${record.name} (${what})`, 'x86/isa');
+/** What a row that is not built ends in. */
+function unbuiltInstruction(record: HelperRecord): Unbuilt {
+  return new Unbuilt(`${record.name} (${record.form?.op.unbuilt ?? ''})`, 'x86/isa');
 }

@@ -27,7 +27,7 @@ const off: typeof on = (...row) => ({ ...on(...row), built: false });
 
 // biome-ignore format: a table
 export const FEATURES: readonly Feature[] = [
-  on(1, 'edx', 0, 'FPU', 'x87 state: FNINIT, FXSAVE and the control instructions'),
+  on(1, 'edx', 0, 'FPU', 'the x87, in 80 bits'),
   off(1, 'edx', 1, 'VME', 'virtual-8086 extensions'),
   on(1, 'edx', 2, 'DE', 'CR4.DE: DR4 and DR5 are refused, breakpoints on ports'),
   on(1, 'edx', 3, 'PSE', '4 MiB pages'),

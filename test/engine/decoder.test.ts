@@ -202,10 +202,10 @@ describe('the decoder', () => {
     ['f2 0f 7c c1', 64, 'undefined', 'undefined'], // SSE3
     ['66 0f 38 00 c1', 64, 'undefined', 'undefined'], // SSSE3
     ['66 0f 38 dc c1', 64, 'undefined', 'undefined'], // AES
-    ['d9 00', 64, 'fld (x87 arithmetic)', 'fld (x87 arithmetic)'],
+    ['d9 00', 64, 'fld', 'fld'],
     ['db 00', 32, 'fild', 'fild'],
     ['db 08', 32, 'undefined', 'undefined'], // fisttp: SSE3
-    ['d9 e8', 64, 'fld1 (x87 arithmetic)', 'fld1 (x87 arithmetic)'],
+    ['d9 e8', 64, 'fld1', 'fld1'],
     ['d9 e2', 64, 'undefined', 'undefined'],
     ['0f ae 20', 64, 'undefined', 'undefined'], // xsave
     ['0f ae 38', 64, 'undefined', 'clflush'],

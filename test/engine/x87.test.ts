@@ -81,7 +81,7 @@ describe('the stack', () => {
       0,
       0x80,
     ]);
-    run(core, 'ffree', { rm: 7 });
+    run(core, 'ffree_sti', { rm: 7 });
     expect(tags(core)).toBe(0);
     run(core, 'fdecstp');
     expect([st(core, 0), status(core)]).toEqual(['3fff 8000000000000000', 0x3800]);

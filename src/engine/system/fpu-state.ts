@@ -5,7 +5,7 @@
  * Follows: SDM Vol. 1, 8.1, 10.5; Vol. 2, FXSAVE, FXRSTOR, FSAVE, FSTENV, LDMXCSR; Vol. 3, 2.5 (EM, TS, MP, NE).
  * Where hardware leaves room: without CR4.OSFXSR, FXSAVE and FXRSTOR pass MXCSR and XMM by; EMMS works on models that do
  * not show MMX, because Linux uses it on every AMD of this family.
- * May not: calculate.   Next: engine/system/x87.ts. */
+ * May not: calculate.   Next: engine/system/x87-unit.ts. */
 import { CR0, CR4, RFLAGS, VECTOR } from '../../x86/constants.ts';
 import { ACCESS, type CpuCore, type HelperInsn } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';

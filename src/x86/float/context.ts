@@ -125,7 +125,11 @@ export class FloatContext {
     if (tiny && (this.masks & EXCEPTION.UE) === 0) {
       this.flags |= this.inexact ? EXCEPTION.UE | EXCEPTION.PE : EXCEPTION.UE;
       if (!wraps) return this.result.set(KIND.NORMAL, sign, to, kept << BigInt(64 - precision));
-      if (to + BIAS_ADJUSTMENT < format.minExponent) return this.result.zero(sign);
+      if (to + BIAS_ADJUSTMENT < format.minExponent) {
+        this.flags |= EXCEPTION.PE; // FSCALE only
+        this.roundedUp = false;
+        return this.result.zero(sign);
+      }
       return this.result.set(KIND.NORMAL, sign, to + BIAS_ADJUSTMENT, kept << BigInt(64 - precision));
     }
     if (tiny && this.flushToZero) {
@@ -156,7 +160,12 @@ export class FloatContext {
     const { result } = this;
     const left = BigInt(64 - precision);
     if ((this.masks & EXCEPTION.OE) === 0) {
-      if (wraps && exponent - BIAS_ADJUSTMENT > format.maxExponent) return result.infinity(sign);
+      if (wraps && exponent - BIAS_ADJUSTMENT > format.maxExponent) {
+        // FSCALE only.
+        this.flags |= EXCEPTION.PE;
+        this.roundedUp = true;
+        return result.infinity(sign);
+      }
       return result.set(KIND.NORMAL, sign, wraps ? exponent - BIAS_ADJUSTMENT : exponent, kept << left);
     }
     this.flags |= EXCEPTION.PE;

@@ -2,7 +2,7 @@
  *
  * Exact, whatever the exponents. Where they are 64 or more apart, one execution reduces the difference to the next lower
  * multiple of 32 below it, as the AMD processor at hand does, and is not complete; software repeats it.
- * Follows: SDM Vol. 2, FPREM, FPREM1.   Next: x86/isa/algebra.ts. */
+ * Follows: SDM Vol. 2, FPREM, FPREM1.   Next: x86/float/elementary.ts. */
 import type { FloatContext } from './context.ts';
 import { EXTENDED80, type Float, KIND } from './formats.ts';
 import { operandNan } from './nan.ts';
@@ -11,19 +11,20 @@ export type Remainder = {
   value: Float;
   /** False: C2 is set, the quotient's bits are not known yet. */
   complete: boolean;
-  /** The three low bits of the quotient's absolute value. */
-  quotient: number;
+  /** The three low bits of the quotient's absolute value; undefined when there was nothing to divide. */
+  quotient: number | undefined;
 };
 
 /** `nearest`: the quotient is rounded to nearest, ties to even (FPREM1), else truncated. */
 export function remainder(ctx: FloatContext, a: Float, b: Float, nearest: boolean): Remainder {
   ctx.roundedUp = false;
+  const none = (value: Float): Remainder => ({ value, complete: true, quotient: undefined });
   const done = (value: Float): Remainder => ({ value, complete: true, quotient: 0 });
   const nan = operandNan(ctx, EXTENDED80, a, b);
-  if (nan !== undefined) return done(nan);
+  if (nan !== undefined) return none(nan);
   const { result } = ctx;
-  if (a.kind === KIND.INFINITY || b.kind === KIND.ZERO) return done(ctx.invalid());
-  if (!ctx.takes(a, b)) return done(result);
+  if (a.kind === KIND.INFINITY || b.kind === KIND.ZERO) return none(ctx.invalid());
+  if (!ctx.takes(a, b)) return none(result);
   if (a.kind === KIND.ZERO) return done(result.zero(a.sign));
   const distance = a.exponent - b.exponent;
   if (b.kind === KIND.INFINITY || distance < -1) return done(exactly(ctx, a.sign, a.significand, a.exponent - 63));

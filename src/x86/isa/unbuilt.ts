@@ -1,4 +1,4 @@
-/** Tables of what decodes and is not built: x87, MMX, SSE and the extensions behind CPUID bits.
+/** Tables of what decodes and is not built: the extensions behind CPUID bits.
  *
  * A hidden feature's rows do not exist (#UD); a shown one's end the run with exit 6, naming instruction and feature.
  * A line of such a table is an opcode, a colon and one mnemonic per column; a column is a mandatory prefix and the
@@ -11,7 +11,7 @@ import { type Form, hex2, type Operation, row } from './types.ts';
 export type Column = readonly [prefix: '' | 'np' | 'nf' | '66' | 'f3' | 'f2', feature: string];
 
 /** What the user reads behind the mnemonic, where it is not the feature's name. */
-const LABELS: Record<string, string> = { FPU: 'x87 arithmetic', SSE41: 'SSE4.1', SSE42: 'SSE4.2' };
+const LABELS: Record<string, string> = { SSE41: 'SSE4.1', SSE42: 'SSE4.2' };
 
 type Line = { code: string; names: string[] };
 
