@@ -27,7 +27,7 @@ import {
   SEG_SELECTOR,
   STATE,
 } from './state.ts';
-import { describe, isNop, type Variant } from './variants.ts';
+import { describe, isNop, type Operand, type Variant } from './variants.ts';
 import { describeVector, type VectorVariant, vectorShell } from './vector-variants.ts';
 
 /** The address of a block that stands for one of before a snapshot. */
@@ -77,7 +77,30 @@ type Lowered = {
   writes: number;
   reads: number;
   faults: boolean;
+  shape: Shape;
 };
+
+/** What a record needs to know of a variant's operands, asked once: blocks are made by the hundred thousand. */
+type Shape = {
+  /** Register operands that stand in the record. */
+  registers: readonly Operand[];
+  memory: boolean;
+  /** Bytes of the memory operand. */
+  bytes: number;
+  stores: boolean;
+  bitString: boolean;
+};
+
+function shapeOf({ operands, op }: Variant): Shape {
+  const memory = operands.find((o) => o.kind === 'M');
+  return {
+    registers: operands.filter((o) => o.kind === 'R' && o.field !== 'CL'),
+    memory: memory !== undefined,
+    bytes: (memory?.width ?? 8) / 8,
+    stores: memory !== undefined && /w/.test(memory.access),
+    bitString: BIT_STRING.includes(op) && operands[1].kind === 'R',
+  };
+}
 
 const FLAG_LETTERS: Record<string, number> = { C: 1, P: 4, A: 16, Z: 64, S: 128, O: 0x800 };
 const mask = (letters = ''): number => [...letters].reduce((sum, letter) => sum | FLAG_LETTERS[letter], 0);
@@ -88,6 +111,7 @@ export class Blocks {
   readonly decoder: Decoder;
   private readonly view: DataView;
   private readonly bytes: Uint8Array;
+  private readonly words: Int32Array;
   private readonly ramSize: number;
   private readonly lowered = new Map<number, Lowered>();
   private readonly exact = new Map<number, Block>();
@@ -116,6 +140,7 @@ export class Blocks {
     this.byReference = byReference;
     this.view = new DataView(buffer);
     this.bytes = new Uint8Array(buffer);
+    this.words = new Int32Array(buffer);
     this.ramSize = ramSize;
     this.decoder = new Decoder(shows);
     this.frameHasCode = frameHasCode;
@@ -334,9 +359,11 @@ export class Blocks {
   }
 
   private clearRecord(at: number): void {
-    this.bytes.fill(0, at, at + RECORD_BYTES);
-    this.view.setUint16(at + REC.BASE, STATE.ZERO, true);
-    this.view.setUint16(at + REC.INDEX, STATE.ZERO, true);
+    const { words } = this;
+    const first = at >> 2;
+    for (let i = 0; i < RECORD_BYTES >> 2; i++) words[first + i] = 0; // a call of fill() costs more
+    words[first + (REC.BASE >> 2)] = STATE.ZERO << 16; // the upper half, B is below it
+    words[first + (REC.INDEX >> 2)] = STATE.ZERO;
   }
 
   /** One instruction: its steps and its record. `lowered` is undefined when TypeScript runs it. */
@@ -357,22 +384,21 @@ export class Blocks {
     }
     if (op.vector !== undefined) return this.lowerVector(at, offset, d, mode, size);
     const lowered = this.variantOf(d, size);
-    const { variant } = lowered;
+    const { shape } = lowered;
     const { view } = this;
     let record = at;
-    const usesMemory = variant.operands.some((o) => o.kind === 'M');
+    const usesMemory = shape.memory;
     const touches = usesMemory && op.name !== 'lea';
     let stepped = false;
     if (usesMemory && !(op.access?.[0] === '-' && op.name !== 'lea')) {
-      stepped = this.step(record, offset, d, variant, mode, size, touches);
+      stepped = this.step(record, offset, d, lowered, mode, size, touches);
       if (stepped) record += RECORD_BYTES;
     }
     this.clearRecord(record);
     view.setUint16(record + REC.HANDLER, lowered.loud, true);
     view.setUint8(record + REC.LENGTH, d.length);
     view.setUint16(record + REC.OFFSET, offset, true);
-    for (const operand of variant.operands) {
-      if (operand.kind !== 'R' || operand.field === 'CL') continue;
+    for (const operand of shape.registers) {
       view.setUint16(
         record + (operand.field === 'A' ? REC.A : REC.B),
         registerSlot(operand.code, operand.width, d),
@@ -406,7 +432,7 @@ export class Blocks {
     const { view } = this;
     let record = at;
     const usesMemory = lowered.variant.operands.length > 0;
-    const stepped = usesMemory && this.step(record, offset, d, lowered.variant, mode, size, true);
+    const stepped = usesMemory && this.step(record, offset, d, lowered, mode, size, true);
     if (stepped) record += RECORD_BYTES;
     this.helperRecord(record, offset, 'reference', d.form, d);
     view.setUint16(record + REC.HANDLER, number, true);
@@ -441,8 +467,10 @@ export class Blocks {
     const loud = coreHandlers(size === 64 ? 64 : 32).vector.get(vector.key);
     if (loud === undefined) throw new Error(`broken belief: every vector variant has a function (${vector.key})`);
     const writes = mask(vector.op.writes);
+    const shell = vectorShell(vector);
     const lowered: Lowered = {
-      variant: vectorShell(vector),
+      variant: shell,
+      shape: shapeOf(shell),
       loud,
       quiet: loud,
       loudBased: loud,
@@ -484,18 +512,17 @@ export class Blocks {
     record: number,
     offset: number,
     d: Decoded,
-    variant: Variant,
+    { variant, shape }: Lowered,
     mode: number,
     size: 16 | 32 | 64,
     touches: boolean,
   ): boolean {
     const segment = d.segment;
-    const writes = variant.operands.some((o) => o.kind === 'M' && /w/.test(o.access));
+    const { stores, bitString } = shape;
     // A code segment cannot be written, flat or not.
-    const forbidden = writes && segment === SEG.CS && size !== 64;
+    const forbidden = stores && segment === SEG.CS && size !== 64;
     const flat = !touches || (segmentIsFlat(segment, mode) && !forbidden);
     const native = d.addressSize === (size === 64 ? 64 : 32);
-    const bitString = BIT_STRING.includes(variant.op) && variant.operands[1].kind === 'R';
     if (flat && native && !bitString) return false;
     const { view } = this;
     this.clearRecord(record);
@@ -503,7 +530,6 @@ export class Blocks {
     view.setUint8(record + REC.LENGTH, d.length);
     view.setUint16(record + REC.OFFSET, offset, true);
     view.setUint8(record + REC.SEGMENT, touches ? segment : 0xff);
-    const bytes = variant.operands.find((o) => o.kind === 'M')?.width ?? 8;
     const simple = !bitString && (flat || size === 64);
     const addressMask = d.addressSize === 64 ? -1n : d.addressSize === 32 ? 0xffff_ffffn : 0xffffn;
     view.setBigInt64(record + REC.IMMEDIATE, addressMask, true);
@@ -519,7 +545,7 @@ export class Blocks {
       if (flat && native) view.setBigInt64(record + REC.IMMEDIATE, BigInt(-(variant.width / 8)), true);
     }
     const bits = bitString ? variant.width : 0;
-    view.setInt32(record + REC.EXTRA, (bytes / 8) | (writes ? STEP.WRITE : 0) | (bits << STEP.BIT_WIDTH), true);
+    view.setInt32(record + REC.EXTRA, shape.bytes | (stores ? STEP.WRITE : 0) | (bits << STEP.BIT_WIDTH), true);
     return true;
   }
 
@@ -546,7 +572,7 @@ export class Blocks {
     }
     if (d.addressSize === 16 && /^(loop|jrcxz)/.test(op.name)) return 'reference';
     // A 64-bit absolute address does not fit a record's displacement.
-    if (d.form.operands.includes('O') && d.immediateHigh !== d.immediateLow >> 31 && d.addressSize === 64)
+    if (d.immediateHigh !== d.immediateLow >> 31 && d.addressSize === 64 && d.form.operands.includes('O'))
       return 'reference';
     return undefined;
   }
@@ -660,8 +686,10 @@ export class Blocks {
     if (loud === undefined) throw new Error(`broken belief: every variant has a handler (${handlerKey})`);
     const memory = variant.operands.some((o) => o.kind === 'M' && o.access !== '-');
     const { op } = form;
+    const seen = nop ? { ...variant, key: handlerKey, op: { name: 'nop' }, operands: [] } : variant;
     const lowered: Lowered = {
-      variant: nop ? { ...variant, key: handlerKey, op: { name: 'nop' }, operands: [] } : variant,
+      variant: seen,
+      shape: shapeOf(seen),
       loud,
       quiet: handlers.quiet.get(handlerKey) ?? loud,
       loudBased: handlers.loudBased.get(handlerKey) ?? loud,
