@@ -175,7 +175,8 @@ describe('FXSAVE areas', () => {
     run(core, 'fxsave', { at: BigInt(OUT), operandSize: 8 });
     expect(hex(core, OUT + 6, 18)).toBe('ff071122334455667788a1a2a3a4a5a6a7a8');
     run(core, 'fxsave', { at: BigInt(OUT), operandSize: 4 });
-    expect(hex(core, OUT + 6, 18)).toBe('ff071122334455660000a1a2a3a4a5a60000');
+    // The restoring instruction had no selectors, so there are none to save (the same on an AMD EPYC).
+    expect(hex(core, OUT + 6, 18)).toBe('ff071122334400000000a1a2a3a400000000');
   });
 });
 

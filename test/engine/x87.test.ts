@@ -87,3 +87,95 @@ describe('the stack', () => {
     expect([st(core, 0), status(core)]).toEqual(['3fff 8000000000000000', 0x3800]);
   });
 });
+
+describe('the pointers of the last instruction', () => {
+  const CODE = 0x40_1000n;
+  const pointers = (core: TestCore, name: string) => {
+    run(core, name, { at: 0x3000n, operandSize: name === 'fxsave64' ? 8 : 4 });
+    const word = (at: number) => core.ram.getUint32(0x3000 + at, true).toString(16);
+    return name === 'fnstenv' ? [12, 16, 20, 24].map(word) : [4, 8, 12, 16, 20].map(word);
+  };
+  /** FLD [2000], and FLD1 behind it: what an AMD EPYC's FNSTENV shows then. */
+  function loaded(): TestCore {
+    const core = cpu();
+    run(core, 'fld_m64', { at: 0x2000n, opcode: 0xdd, reg: 0, rm: 5, rip: CODE });
+    run(core, 'fld1', { opcode: 0xd9, reg: 5, rm: 0, rip: CODE + 6n });
+    return core;
+  }
+
+  test('are kept for FNSTENV: place and opcode of any instruction, operand of the last one that had one', () => {
+    expect(pointers(loaded(), 'fnstenv')).toEqual(['401006', '1e80008', '2000', 'ffff0010']);
+  });
+
+  test('stay over control instructions, and go with FNINIT', () => {
+    const core = loaded();
+    run(core, 'fnstsw_ax');
+    run(core, 'fldcw', { at: 0x2000n });
+    expect(pointers(core, 'fnstenv')).toEqual(['401006', '1e80008', '2000', 'ffff0010']);
+    run(core, 'fninit');
+    expect(pointers(core, 'fnstenv')).toEqual(['0', '0', '0', 'ffff0000']);
+  });
+
+  test('are saved by FXSAVE only while an error is pending', () => {
+    const core = loaded();
+    expect(pointers(core, 'fxsave')).toEqual(['c0', '0', '0', '0', '0']);
+    core.state.view.setUint16(STATE.FXSAVE, 0x37b, true);
+    core.ram.setFloat64(0x2000, 0, true);
+    run(core, 'fdiv_m64', { at: 0x2000n, opcode: 0xdc, reg: 6, rm: 5, rip: CODE + 8n });
+    expect(pointers(core, 'fxsave')).toEqual(['43500c0', '401008', '8', '2000', '10']);
+    run(core, 'fnclex');
+    expect(pointers(core, 'fxsave')).toEqual(['c0', '0', '0', '0', '0']);
+  });
+});
+
+describe('an unmasked error', () => {
+  function divided(cr0 = 0): TestCore {
+    const core = cpu(cr0);
+    run(core, 'fldz');
+    run(core, 'fld1');
+    core.state.view.setUint16(STATE.FXSAVE, 0x37b, true);
+    run(core, 'fdivrp_sti', { rm: 1 });
+    return core;
+  }
+  test('waits in the status word, with operands and stack as they were', () => {
+    const core = divided();
+    expect([st(core, 0), st(core, 1), status(core)]).toEqual([
+      '3fff 8000000000000000',
+      '0000 0000000000000000',
+      0xb084,
+    ]);
+  });
+
+  test.each(['fld1', 'fwait', 'fldcw', 'fadd_m32', 'frstor', 'emms', 'fnop', 'fxch_sti'])('is #MF at %s', (name) => {
+    const core = divided();
+    const before = core.state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512);
+    expect(thrown(() => run(core, name, { at: 0x2000n }))).toEqual(new GuestFault(16));
+    expect(core.state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512)).toEqual(before);
+  });
+
+  test.each(['fnstsw_ax', 'fnstcw', 'fnclex', 'fninit', 'fnsave', 'fnstenv', 'fxsave', 'fneni'])(
+    'does not stop %s',
+    (name) => {
+      const core = divided();
+      expect(thrown(() => run(core, name, { at: 0x2000n }))).toBeUndefined();
+    },
+  );
+
+  test('is named as not built where IRQ 13 would tell of it', () => {
+    const core = divided();
+    core.state.set64('CR0', BigInt(CR0.PE));
+    expect(() => run(core, 'fld1')).toThrow(expect.objectContaining({ what: expect.stringContaining('IRQ 13') }));
+  });
+});
+
+describe('a fault of memory', () => {
+  // biome-ignore format: a list
+  test.each(['fld_m32', 'fld_m64', 'fld_m80', 'fbld', 'fadd_m32', 'ficomp_m16', 'fst_m32', 'fstp_m64', 'fstp_m80', 'fbstp', 'fistp_m64'])('leaves %s undone', (name) => {
+    const core = cpu();
+    if (!/^f(b|i)?ld/.test(name)) run(core, 'fldpi');
+    core.state.set64('CR0', BigInt(CR0.PE | CR0.NE | CR0.PG | CR0.WP));
+    const before = core.state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512);
+    expect(thrown(() => run(core, name, { at: 0x2000n }))?.vector).toBe(14);
+    expect(core.state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512)).toEqual(before);
+  });
+});

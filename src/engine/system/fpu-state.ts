@@ -1,7 +1,9 @@
 /** The x87 and SSE state as a whole: initialised, saved, restored. No arithmetic.
  *
  * The state is a 512-byte FXSAVE image (x87-state.ts has the x87's part; XMMi lies at 160 + 16 i). FNSAVE and FNSTENV
- * spell the same things in their older layouts, with two tag bits per register that follow from the values.
+ * spell the same things in their older layouts, with two tag bits per register that follow from the values. The pointers
+ * of the last instruction are kept always, and saved by FXSAVE while its error is pending, as on the AMD processors of
+ * this family; FXRSTOR restores them always.
  * Follows: SDM Vol. 1, 8.1, 10.5; Vol. 2, FXSAVE, FXRSTOR, FSAVE, FSTENV, LDMXCSR; Vol. 3, 2.5 (EM, TS, MP, NE).
  * Where hardware leaves room: without CR4.OSFXSR, FXSAVE and FXRSTOR pass MXCSR and XMM by; EMMS works on models that do
  * not show MMX, because Linux uses it on every AMD of this family.
@@ -30,6 +32,8 @@ import {
 } from './x87-state.ts';
 
 const XMM = 160;
+/** Of the short form: selectors in place of the pointers' upper halves. */
+const SHORT = { FCS: 12, FDS: 20 } as const;
 const IMAGE_BYTES = 512;
 const MXCSR_RESET = 0x1f80;
 /** Bits of MXCSR that may be set. */
@@ -47,6 +51,7 @@ export function resetFpu(state: CpuState): void {
 function initialise(state: CpuState): void {
   rotate(state, topOf(state), 0);
   state.bytes.fill(0, STATE.FXSAVE, STATE.FXSAVE + IMAGE.MXCSR);
+  set32(state, IMAGE.FCS, 0);
   set16(state, IMAGE.FCW, FCW_RESET);
 }
 
@@ -91,8 +96,12 @@ function fxsave(core: CpuCore, insn: HelperInsn): void {
   // AMD saves the last instruction's opcode and pointers only while its exception is pending.
   if ((get16(state, IMAGE.FSW) & FSW.ES) === 0) image.fill(0, IMAGE.FOP, IMAGE.MXCSR);
   // The short form has 32-bit pointers and their selectors; two bytes behind each are reserved.
-  if (!wide) image.fill(0, IMAGE.FCS + 2, IMAGE.FDP).fill(0, IMAGE.FDS + 2, IMAGE.MXCSR);
   const view = new DataView(image.buffer);
+  if (!wide) {
+    const pending = (get16(state, IMAGE.FSW) & FSW.ES) !== 0;
+    view.setUint32(SHORT.FCS, pending ? get16(state, IMAGE.FCS) : 0, true);
+    view.setUint32(SHORT.FDS, pending ? get16(state, IMAGE.FDS) : 0, true);
+  }
   const end = savedBytes(core);
   for (let at = 0; at < end; at += 8) {
     if (at === IMAGE.MXCSR && !usesSse(core)) continue;
@@ -110,7 +119,10 @@ function fxrstor(core: CpuCore, insn: HelperInsn): void {
   const sse = usesSse(core);
   if (sse && (view.getUint32(IMAGE.MXCSR, true) & ~MXCSR_MASK) !== 0) fault(VECTOR.GP, 0);
 
-  if (insn.operandSize !== 8) image.fill(0, IMAGE.FCS + 2, IMAGE.FDP).fill(0, IMAGE.FDS + 2, IMAGE.MXCSR);
+  const wide = insn.operandSize === 8;
+  set16(state, IMAGE.FCS, wide ? 0 : view.getUint16(SHORT.FCS, true));
+  set16(state, IMAGE.FDS, wide ? 0 : view.getUint16(SHORT.FDS, true));
+  if (!wide) image.fill(0, SHORT.FCS, IMAGE.FDP).fill(0, SHORT.FDS, IMAGE.MXCSR);
   image[IMAGE.FTW + 1] = 0;
   for (let i = 0; i < 8; i++) image.fill(0, ST + 16 * i + 10, ST + 16 * i + 16);
   view.setUint16(IMAGE.FCW, controlWord(view.getUint16(IMAGE.FCW, true)), true);
@@ -173,11 +185,11 @@ function setEnvironment(state: CpuState, words: number[], word: 2 | 4): void {
   set16(state, IMAGE.FCW, controlWord(words[0] & 0xffff));
   set16(state, IMAGE.FSW, words[1] & 0xffff);
   set16(state, IMAGE.FTW, shortTags(words[2]));
-  set32(state, IMAGE.FIP, words[3]);
-  set32(state, IMAGE.FCS, words[4] & 0xffff);
+  state.view.setBigUint64(STATE.FXSAVE + IMAGE.FIP, BigInt(words[3]), true);
+  set16(state, IMAGE.FCS, words[4] & 0xffff);
   set16(state, IMAGE.FOP, word === 4 ? (words[4] >>> 16) & 0x7ff : 0);
-  set32(state, IMAGE.FDP, words[5]);
-  set32(state, IMAGE.FDS, words[6] & 0xffff);
+  state.view.setBigUint64(STATE.FXSAVE + IMAGE.FDP, BigInt(words[5]), true);
+  set16(state, IMAGE.FDS, words[6] & 0xffff);
   summarise(state);
 }
 

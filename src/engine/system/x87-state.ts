@@ -17,12 +17,13 @@ export const IMAGE = {
   FSW: 2,
   FTW: 4,
   FOP: 6,
+  /** 64 bits each, whatever the mode; the selectors lie apart, where FXSAVE has nothing of its own. */
   FIP: 8,
-  FCS: 12,
   FDP: 16,
-  FDS: 20,
   MXCSR: 24,
   MXCSR_MASK: 28,
+  FCS: 464,
+  FDS: 466,
 } as const;
 /** ST(0) in the image; each register takes 16 bytes, of which it uses 10. */
 export const ST = 32;
@@ -131,8 +132,8 @@ export function notePointers(core: CpuCore, insn: HelperInsn, offset: bigint): v
   const { state } = core;
   set16(state, IMAGE.FOP, ((insn.opcode & 7) << 8) | (insn.mod << 6) | ((insn.reg & 7) << 3) | (insn.rm & 7));
   state.view.setBigUint64(STATE.FXSAVE + IMAGE.FIP, insn.rip, true);
-  if (!state.is64) set32(state, IMAGE.FCS, state.selector(SEG.CS));
+  set16(state, IMAGE.FCS, state.selector(SEG.CS));
   if (!insn.isMemory) return;
   state.view.setBigUint64(STATE.FXSAVE + IMAGE.FDP, offset, true);
-  if (!state.is64) set32(state, IMAGE.FDS, state.selector(insn.segment));
+  set16(state, IMAGE.FDS, state.selector(insn.segment));
 }

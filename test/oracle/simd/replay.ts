@@ -10,7 +10,7 @@ import { FILLER, PAGE, segmentOf, USER_CS, USER_DS, WORLD } from '../sandbox.ts'
 import type { SimdOutcome } from './native.ts';
 import { CODE, DATA, type SimdCase } from './states.ts';
 
-const IMAGE = { FCW: 0, FSW: 2, FTW: 4, MXCSR: 24, ST: 32, XMM: 160 };
+const IMAGE = { FCW: 0, FSW: 2, FTW: 4, MXCSR: 24, ST: 32, XMM: 160, SELECTORS: 464 };
 const FLAGS = 0x8d5n;
 
 export class SimdReplay {
@@ -44,6 +44,7 @@ export class SimdReplay {
     });
     const { view, bytes } = driver.cpu.state;
     const at = STATE.FXSAVE;
+    bytes.fill(0, at, at + IMAGE.MXCSR).fill(0, at + IMAGE.SELECTORS, at + 512); // the x87's pointers
     view.setUint16(at + IMAGE.FCW, start.fcw, true);
     view.setUint16(at + IMAGE.FSW, start.fsw, true);
     view.setUint16(at + IMAGE.FTW, start.ftw, true);

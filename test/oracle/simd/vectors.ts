@@ -9,6 +9,8 @@ import type { SimdOutcome } from './native.ts';
 import type { SimdCase, SimdState } from './states.ts';
 
 const FILE = fileURLToPath(new URL('../vectors/simd.bin.br', import.meta.url));
+/** The x87's, in the same form. */
+export const X87_FILE = fileURLToPath(new URL('../vectors/x87.bin.br', import.meta.url));
 const MOST = 64 * 1024 * 1024;
 
 type Place = readonly [at: number, length: number];
@@ -54,13 +56,13 @@ export function checksumOf(cases: readonly SimdCase[]): number {
 export type SimdBlock = { id: string; cases: readonly SimdCase[]; outcomes: readonly SimdOutcome[] };
 
 /** A header of names, checksums and lengths in JSON, and behind it the changes. */
-export function writeSimdVectors(blocks: readonly SimdBlock[]): number {
+export function writeSimdVectors(blocks: readonly SimdBlock[], file = FILE): number {
   const bodies = blocks.map(({ cases, outcomes }) => Buffer.from(outcomes.flatMap((o, i) => changes(cases[i], o))));
   const header = blocks.map(({ id, cases }, i) => [id, checksumOf(cases), cases.length, bodies[i].length]);
   const raw = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), ...bodies]);
   const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 };
   const packed = brotliCompressSync(raw, { params });
-  writeFileSync(FILE, packed);
+  writeFileSync(file, packed);
   return packed.length;
 }
 
@@ -87,8 +89,8 @@ export class SimdVectors {
   readonly #bytes: Uint8Array;
   readonly #blocks = new Map<string, { checksum: number; count: number; at: number }>();
 
-  constructor() {
-    const raw = brotliDecompressSync(readFileSync(FILE), { maxOutputLength: MOST });
+  constructor(file = FILE) {
+    const raw = brotliDecompressSync(readFileSync(file), { maxOutputLength: MOST });
     const end = raw.indexOf(10);
     let at = end + 1;
     for (const [id, checksum, count, length] of JSON.parse(raw.subarray(0, end).toString()) as [
