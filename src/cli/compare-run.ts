@@ -121,12 +121,14 @@ function checked(asked: readonly string[]): string[] {
       fix: 'name paths with commas between them, or leave it out',
     });
   }
+  const built: readonly string[] = BOOT_PROTOCOLS.map(({ name }) => name);
+  // A path that is known and not built is told so by whoever plans.
   const unknown = asked.find((name) => !VIA_KNOWN.includes(name) || name === 'auto');
   if (unknown !== undefined) {
     throw new UsageError({
       what: `there is no entry path ${JSON.stringify(unknown)} to compare`,
       where: '--via',
-      why: `known are ${VIA_KNOWN.filter((name) => name !== 'auto').join(', ')}`,
+      why: `this version has ${built.join(', ')}`,
       fix: 'name paths with commas between them: --via linux64,pvh,xen-pv',
     });
   }

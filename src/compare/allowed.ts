@@ -57,11 +57,11 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
   },
   {
     names:
-      /^(?:prandom_bytes_state|prandom_seed_state|kaslr_get_random_long|init_trampoline_kaslr|__init_trampoline_\w+)$/,
+      /^(?:prandom_bytes_state|prandom_seed_state|kaslr_get_random_long|init_trampoline_kaslr|__init_trampoline_\w+|get_random_u16)$/,
     on: ['bare'],
     withCallees: true,
     because:
-      'the decompressor says that addresses are to be random (KASLR_FLAG); where it does not run, kernel_randomize_memory and what follows it leave theirs alone',
+      'the decompressor says that addresses are to be random (KASLR_FLAG); where it does not run, kernel_randomize_memory, module areas and what follows leave theirs alone',
   },
   {
     names: /^prepare_then_startup_32$/,
@@ -90,7 +90,7 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
     because: 'bare metal makes its early page tables by the faults that lack of them raises; the way back has labels',
   },
   {
-    names: /^(?:native_\w+|early_idt_handler_\w+)$/,
+    names: /^(?:(?:pv_)?native_\w+|early_idt_handler_\w+)$/,
     on: NATIVE,
     withCallees: true,
     because: 'the bare-metal side of pv_ops',
@@ -103,10 +103,10 @@ export const ALLOWED_FUNCTIONS: readonly AllowedFunctions[] = [
     because: 'the Xen PV side of pv_ops and its hypercalls',
   },
   {
-    names: /^_*xen_\w+$/,
-    on: ['xen-pvh'],
+    names: /^(?:_*xen_\w+|pvclock_\w+|pci_xen_\w+|(?:asm_)?sysvec_xen_\w+|hvc_\w+|x86_init_xen_\w+)$/,
+    on: ['xen-pvh', 'xen-pv'],
     withCallees: true,
-    because: 'Xen announces itself to an HVM guest',
+    because: 'Xen announces itself to the guest, which takes clock, console, interrupts and hypercalls from it',
   },
   {
     names: /^(?:lguest_\w+|hcall|async_hcall|load_idt_entry|load_gdt_entry)$/,
@@ -149,9 +149,16 @@ export const ALLOWED_TO_LACK: readonly AllowedFunctions[] = [
     because: '32-bit paths meet the others in start_kernel',
   },
   {
-    names: /^native_\w+$/,
+    names: /^(?:pv_)?native_\w+$/,
     on: ['lguest', 'xen-pv'],
+    withCallees: true,
     because: 'a paravirtual guest has its own operations in that place of pv_ops',
+  },
+  {
+    names: /^(?:default_banner|mach_get_cmos_time|mach_set_cmos_time)$/,
+    on: ['xen-pvh', 'xen-pv'],
+    withCallees: true,
+    because: "a guest of Xen says so in a banner of Xen's, and asks it for the time of day",
   },
   {
     names: /^x86_default_get_root_pointer$/,
@@ -233,6 +240,12 @@ export const ALLOWED_FIELDS: readonly AllowedFields[] = [
       /^(?:boot_cpu_data|__supported_pte_mask|__default_kernel_pte_mask|x86_legacy|nx\b|mmu_cr4_features|trampoline_cr4_features)/,
     between: ['xen-pv'],
     because: 'a PV guest has asked for its CPU features already, and must leave the global bit out of page tables',
+  },
+  {
+    fields: /^(?:boot_cpu_data\.(?:x86_capability|loops_per_jiffy)|tables\.idt\.243)\b/,
+    between: ['xen-pvh'],
+    because:
+      'CPUID under Xen has the hypervisor bit, and its clock gives the speed; vector 0xf3 is the one that events come by',
   },
   {
     fields: /^boot_cpu_data\.microcode/,

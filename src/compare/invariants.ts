@@ -267,7 +267,9 @@ function wholeObject({ fields }: ObjectRecord): ObjectRecord['fields'][number] |
 /** Text, decoded or as words of raw memory. */
 function textOf({ type, fields }: ObjectRecord): { value: string; limit: number } | undefined {
   if (type !== undefined && fields.length === 1 && fields[0].value.startsWith('"')) {
-    return { value: JSON.parse(fields[0].value) as string, limit: 4096 };
+    // What lies behind its end may be said, too.
+    const text = /^"(?:[^"\\]|\\.)*"/.exec(fields[0].value)?.[0];
+    if (text !== undefined) return { value: JSON.parse(text) as string, limit: 4096 };
   }
   if (type !== undefined || fields.length === 0) return undefined;
   const width =

@@ -21,7 +21,7 @@ export function functionOf(place: string | undefined): string | undefined {
   return sourceName(place.replace(/\+0x[0-9a-f]+$/, ''));
 }
 
-/** Tools: string and memory functions, printing, arithmetic, address conversion, checks that a compiler inserts. */
+/** Tools: string and memory functions, allocators, printing, arithmetic, address conversion, checks that a compiler inserts. */
 const TOOLS: readonly RegExp[] = [
   /^_*(?:mem(?:cpy|set|move|cmp|chr|scan|chr_inv|set(?:16|32|64)|cpy_\w+|move_\w+|set_\w+)|bcmp)(?:_erms|_orig)?$/,
   /^_*str(?:n?len|n?cmp|n?casecmp|n?cpy|[ln]?cpy|scpy|n?cat|lcat|r?chr|nchr|n?str|sep|s?pn|cspn|pbrk|im|skip_spaces)$/,
@@ -30,7 +30,7 @@ const TOOLS: readonly RegExp[] = [
   /^put(?:s|char|_padded|_hex|_decimal)?$|^flush$|^number$|^format_decode$|^pointer$/,
   /^(?:native_|xen_|lguest_)?console_write$|^put_in_ring$/,
   /^__(?:asan|kasan|tsan|ubsan|sanitizer)_\w+$|^kasan_check_\w+$|^check_memory_region$|^__fentry__$|^__stack_chk_fail$/,
-  /^_*(?:clear|copy)_page(?:_\w+)?$/,
+  /^_*(?:clear|copy)_page(?:_\w+)?$|^_*get_(?:zeroed_page|free_pages)(?:_noprof)?$/,
   /^__virt_addr_valid$|^virt_to_(?:phys|page|mfn)$|^__phys_addr\w*$|^phys_to_virt$|^early_va$|^low_memory$/,
   /^_*raw_(?:spin|read|write)_\w*(?:lock|unlock|trylock)\w*$|^mutex_(?:un)?lock\w*$|^__rcu_read_(?:un)?lock$/,
   /^cmdline_(?:has|value)$|^(?:__)?cmdline_find_option\w*$|^is_word_of$|^planted$|^note_plants$/,

@@ -6,7 +6,7 @@
  * May not: use counts; they depend on the text of a message.   Next: compare/state-difference.ts. */
 import { ALLOWED_FUNCTIONS, ALLOWED_TO_LACK, type AllowedFunctions, kindOf } from './allowed.ts';
 import { type Evidence, type Finding, list } from './findings.ts';
-import type { PathView, Ran } from './path-view.ts';
+import { callChain, type PathView, type Ran } from './path-view.ts';
 
 /** Names of all functions of a path's kernel; undefined when nobody knows them. */
 export type KnownFunctions = (via: string) => ReadonlySet<string> | undefined;
@@ -41,7 +41,7 @@ export function onePathFunctions(
     if (caller !== undefined && above && off.every((view) => above.off.includes(view))) {
       if (rowFor(caller, above.on)?.withCallees ?? !rowFor(caller, above.on)) continue;
     }
-    if (caller !== undefined && withAllowedCaller(name, on, divided)) continue;
+    if (caller !== undefined && (withAllowedCaller(name, on, divided) || lackedWithCaller(name, on, off))) continue;
     findings.push(finding(name, on, off, meeting));
   }
   return findings;
@@ -58,8 +58,19 @@ function rowFor(name: string, on: readonly PathView[]): AllowedFunctions | undef
   return ALLOWED_FUNCTIONS.find((row) => row.names.test(name) && on.every(({ via }) => row.on.includes(kindOf(via))));
 }
 
-function mayLack({ via }: PathView, name: string): boolean {
-  return ALLOWED_TO_LACK.some((row) => row.names.test(name) && row.on.includes(kindOf(via)));
+function mayLack({ via }: PathView, name: string, withCallees = false): boolean {
+  return ALLOWED_TO_LACK.some(
+    (row) => row.names.test(name) && row.on.includes(kindOf(via)) && (row.withCallees === true || !withCallees),
+  );
+}
+
+/** On every path that ran it, a function further up is one that the others may do without, and all it calls. */
+function lackedWithCaller(name: string, on: readonly PathView[], off: readonly PathView[]): boolean {
+  return on.every((view) =>
+    callChain(view, name)
+      .slice(1)
+      .some((above) => off.every((other) => !other.functions.get(above)?.before && mayLack(other, above, true))),
+  );
 }
 
 /** On every path that ran it, a function further up is allowed with all it calls. */

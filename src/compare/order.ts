@@ -49,8 +49,10 @@ const oddness = (view: PathView, views: readonly PathView[]): number =>
 
 /** What both enter before the meeting place, in the first one's order: no tools, and nothing that comes with its caller. */
 function commonSteps(a: PathView, b: PathView): Ran[] {
-  const isStep = (view: PathView, { name, before, tool }: Ran): boolean => {
+  const isStep = (view: PathView, { name, before, tool, first, callSite }: Ran): boolean => {
     if (!before || tool || ALLOWED_ORDER.some(({ names }) => names.test(name))) return false;
+    // With interrupts on, what is entered by no call is a matter of time.
+    if (callSite === undefined && first > (view.functions.get('start_kernel')?.first ?? first)) return false;
     const caller = view.functions.get(name)?.caller;
     return !(caller !== undefined && a.functions.get(caller)?.before && b.functions.get(caller)?.before);
   };

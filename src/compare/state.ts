@@ -31,7 +31,7 @@ export function stateTable(state: StateRecord, moved = 0n): StateTable {
     for (const { path, value, symbol } of fields) {
       const field =
         path === '' || path.startsWith('+') || path.startsWith('[') ? `${object}${path}` : `${object}.${path}`;
-      table.set(field, symbol === undefined ? value : symbolValue(symbol));
+      table.set(field, symbol === undefined ? textOnly(value) : symbolValue(symbol));
     }
   }
   for (const [field, value] of table) table.set(field, field.startsWith('control.') ? value : asLinked(value, moved));
@@ -52,6 +52,9 @@ function asLinked(value: string, moved: bigint): string {
     return address >= IMAGE_START + moved && address < IMAGE_END ? `0x${(address - moved).toString(16)}` : text;
   });
 }
+
+/** What a text says ends with its NUL; whoever copied a whole buffer brought along what lay behind. */
+const textOnly = (value: string): string => value.replace(/^("(?:[^"\\]|\\.)*").+$/, '$1');
 
 /** An offset into a symbol moves when what lies before it grows; which symbol it is stays. */
 const symbolValue = (symbol: string): string => `&${sourceName(symbol.replace(/\+0x[0-9a-f]+$/, ''))}`;

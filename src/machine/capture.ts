@@ -66,17 +66,30 @@ export function captureState(machine: Machine, objects: readonly CapturedObject[
 const segmentText = ({ selector, base, limit, attributes }: Segment): string =>
   `${hex(selector)}: ${attributes === 0 ? 'null' : `${hex(base)}, ${hex(limit)}, ${hex(attributes)}`}`;
 
-function descriptors(machine: Machine, { gdtr }: VcpuState): Record<string, string> {
+function descriptors(machine: Machine, { gdtr, efer }: VcpuState): Record<string, string> {
+  const long = (efer & BigInt(EFER.LMA)) !== 0n;
   const out: Record<string, string> = {};
   const count = Math.min(MOST_DESCRIPTORS, (gdtr.limit + 1) >> 3);
   for (let index = 0; index < count; index++) {
     const quad = quadAt(machine, gdtr.base + BigInt(index * 8));
     if (quad === undefined || quad === 0n) continue;
     const segment = segmentOf(index * 8, splitDescriptor(quad));
-    out[hex(index * 8)] = `${hex(segment.base)}, ${hex(segment.limit)}, ${hex(segment.attributes)}`;
+    let { base } = segment;
+    // In long mode a TSS or LDT takes two entries, and the second has the upper half of its base.
+    if (long && isSystemSegment(segment.attributes)) {
+      const upper = quadAt(machine, gdtr.base + BigInt(++index * 8)) ?? 0n;
+      base |= (upper & 0xffff_ffffn) << 32n;
+      out[hex(index * 8 - 8)] = `${hex(base)}, ${hex(segment.limit)}, ${hex(segment.attributes)}`;
+      continue;
+    }
+    out[hex(index * 8)] = `${hex(base)}, ${hex(segment.limit)}, ${hex(segment.attributes)}`;
   }
   return out;
 }
+
+/** S clear, and type LDT, TSS or busy TSS (SDM Vol. 3, table 3-2). */
+const isSystemSegment = (attributes: number): boolean =>
+  (attributes & 0x10) === 0 && [2, 9, 11].includes(attributes & 0xf);
 
 /** Gates of the IDT, or what the guest has registered with its hypervisor. */
 function gates(machine: Machine, { idtr, efer }: VcpuState): Record<string, string> {
