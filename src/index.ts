@@ -9,10 +9,14 @@ import { compareKernel } from './cli/compare-kernel.ts';
 import { nodeUnpackers } from './cli/host.ts';
 import { readInitrd as readInitrdFile } from './cli/initrd-file.ts';
 import { openKernel, parseFile } from './cli/kernel-file.ts';
+import { openState } from './cli/snapshot.ts';
+import { bytesSource, nodeSnapshotHost } from './cli/snapshot-host.ts';
+import { savedSymbols } from './cli/snapshot-symbols.ts';
 import { kernelSymbols } from './cli/symbols.ts';
 import type { KernelImage } from './image/kernel-image.ts';
 import { unpackKernel } from './image/unpack-kernel.ts';
 import { Machine as BareMachine, type MachineOptions } from './machine/machine.ts';
+import { machineSnapshot, type RestoreOptions } from './machine/snapshot.ts';
 
 /** Opens a kernel: a file, or a built-in guest by its name. `via` picks the guest's image for that path, and lets flat
  * code be read as such. */
@@ -36,6 +40,23 @@ export const Machine = {
   /** Builds the machine and places the plan. Symbols come from the kernel itself unless they are given. */
   create(plan: BootPlan, options: MachineOptions = {}): Promise<Machine> {
     return BareMachine.create(plan, { symbols: () => kernelSymbols(plan), ...options });
+  },
+  /** The machine as it is now, as a file's bytes; the machine can go on. A BootError when its run is over. */
+  snapshot(machine: Machine): Uint8Array {
+    const pieces = [...machineSnapshot(machine, nodeSnapshotHost, { symbols: savedSymbols(machine.symbols) })];
+    const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    return bytes;
+  },
+  /** A machine that goes on from there, as the one that was saved would have. An ImageError when the bytes are no snapshot,
+   * or a damaged one. */
+  async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<Machine> {
+    const state = await openState(bytesSource('the snapshot', bytes), undefined);
+    return state.restore(state.plan, { ...(state.symbols && { symbols: state.symbols }), ...options });
   },
 };
 
@@ -80,6 +101,8 @@ export type { ExitKind, ExitReason, FaultRecord } from './machine/exit-reason.ts
 export type { RecordedInput, ScriptStep } from './machine/input.ts';
 export type { AsyncRunOptions, MachineOptions, RunOptions, SymbolTable } from './machine/machine.ts';
 export { makeReport, type Outcome, type Report } from './machine/report.ts';
+export type { RestoreOptions } from './machine/snapshot.ts';
+export { SnapshotError } from './machine/snapshot-file.ts';
 export type { GuestMemory } from './memory/guest-memory.ts';
 export { Btf, type BtfType, readBtf } from './symbols/btf.ts';
 export { type DecodedField, type DecodeOptions, decode, formatDecoded } from './symbols/decode.ts';

@@ -70,6 +70,8 @@ export function traceLines(
   const { waypoints, functions, events, eventsDropped } = record;
   const count = (value: number) => value.toLocaleString('en');
   const lines: string[] = [];
+  if (record.restoredAfter !== undefined && traces.length > 0)
+    lines.push(`the trace begins at the snapshot, after ${count(record.restoredAfter)} instructions`);
   if (asked.length > 0) {
     lines.push(`waypoints: ${waypoints.map(({ name, at }) => `${name} ${count(at)}`).join(', ')}`);
     const reached = new Set(waypoints.map(({ name }) => name));

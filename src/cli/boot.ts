@@ -38,6 +38,7 @@ import {
   openState,
   savedLine,
   saveState,
+  stateToTrace,
 } from './snapshot.ts';
 import { withSnapshotFile } from './snapshot-host.ts';
 import { kernelSymbols, symbolsFromFile } from './symbols.ts';
@@ -249,7 +250,9 @@ class BootCommand {
   ) {
     const { traces, waypoints, saveAt } = this.#settings;
     if (!plan.unpackedKernel) this.#announceUnpacking(plan.image);
-    const kernel = await this.#timed('symbols', () => kernelToTrace(plan, this.#options.symbols));
+    const kernel = await this.#timed('symbols', () =>
+      this.#state ? stateToTrace(this.#state, this.#options.symbols) : kernelToTrace(plan, this.#options.symbols),
+    );
     this.#progress.clear();
     if (!kernel.symbols)
       this.#log.warn({ kernel: plan.image.name }, 'no symbols: no functions are traced (--symbols FILE)');

@@ -19,6 +19,9 @@ import {
   type Snapshot,
 } from '../machine/snapshot.ts';
 import type { SnapshotSource } from '../machine/snapshot-file.ts';
+import type { TracedKernel } from '../machine/traced-run.ts';
+import type { SymbolSource } from '../symbols/symbol-list.ts';
+import { kernelToTrace } from './boot-trace.ts';
 import { writeFileWhole } from './files.ts';
 import { findGuest } from './guests.ts';
 import { openKernel } from './kernel-file.ts';
@@ -26,6 +29,7 @@ import { type Place, UsageError } from './options.ts';
 import { nodeSnapshotHost } from './snapshot-host.ts';
 import { restoredSymbols, savedSymbols } from './snapshot-symbols.ts';
 import { kernelSymbols } from './symbols.ts';
+import { tracedKernel } from './traced.ts';
 
 /** As commander hands them over. */
 export type SnapshotOptions = { saveState?: string; saveAt?: string; from?: string };
@@ -118,6 +122,27 @@ async function withKernel({ plan, facts }: Snapshot, kernel: string | undefined)
     why: `its SHA-256 is another than ${sha256}, which was booted`,
     fix: 'leave it out: a snapshot needs no kernel',
   });
+}
+
+/** What a trace of a restored machine needs of its kernel. With the kernel's file there are types and sections, but only for
+ * a kernel that runs where it is linked; names are those of the snapshot either way. `quick`: names alone will do. */
+export async function stateToTrace(
+  { snapshot, plan }: OpenedState,
+  symbolsFile: string | undefined,
+  quick = false,
+): Promise<TracedKernel> {
+  if (symbolsFile !== undefined) return tracedKernel(plan, undefined, symbolsFile);
+  const symbols = snapshot.symbols === undefined ? undefined : restoredSymbols(snapshot.symbols);
+  const hasFile = plan.image.bytes.length > 0;
+  const linked = hasFile && !(quick && symbols) ? await kernelToTrace(plan, undefined) : undefined;
+  if (!symbols) return linked ?? { source: 'none' };
+  return linked?.symbols && isSameTable(linked.symbols, symbols) ? { ...linked, symbols } : { source: 'file', symbols };
+}
+
+/** Of one kernel, at one place. */
+function isSameTable(one: SymbolSource, other: SymbolSource): boolean {
+  const { count } = one;
+  return count === other.count && count > 0 && one.addressAt(count - 1) === other.addressAt(count - 1);
 }
 
 /** Writes the file, whole or not at all. */

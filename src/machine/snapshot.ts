@@ -210,6 +210,6 @@ export async function restoreMachine(
     const wrong = memory.take(section);
     if (wrong !== undefined) throw damaged(source, `${source.name}, section "${MEMORY}"`, wrong);
   }
-  memory.clearOthers();
+  if (plan.frames) memory.clearOthers(); // a hypervisor has filled frames of its own; elsewhere nobody has written yet
   return machine;
 }

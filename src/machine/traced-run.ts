@@ -145,8 +145,10 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     return ahead();
   };
 
+  const restoredAfter = machine.instructions;
   options.onMachine?.(machine);
-  if (!movableOf(symbols)) leftovers = new Leftovers(machine, readLinked);
+  // The kernel of a machine from a snapshot began long ago.
+  if (!movableOf(symbols) && machine.instructions === 0) leftovers = new Leftovers(machine, readLinked);
   capture('entry');
   const last = until === undefined ? undefined : nameOf(until);
   const { signal, onSlice, interactive, maxInstructions, timeoutSeconds } = rest;
@@ -187,6 +189,7 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
       memory: plan.memorySize,
       initrdBytes: recorded?.initrdBytes ?? plan.writes.find(({ what }) => what === 'initrd')?.bytes.length ?? 0,
     },
+    ...(restoredAfter > 0 && { restoredAfter }),
     bootParamsFilledBy: plan.bootParamsFilledBy,
     exit: { reason: kind, code, detail },
     instructions: machine.instructions,

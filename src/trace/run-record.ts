@@ -22,6 +22,9 @@ export type RunRecord = {
     moved?: { virtual: string; physical: string; at: number };
   };
   input: { cmdline: string; memory: number; initrdBytes: number };
+  /** Of a machine from a snapshot: instructions that it had run by then. The record begins there, and knows nothing of
+   * what was before; times count from the machine's beginning. */
+  restoredAfter?: number;
   bootParamsFilledBy: 'loader' | 'guest' | 'nobody';
   exit: { reason: string; code: number; detail: string };
   instructions: number;
