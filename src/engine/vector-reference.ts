@@ -5,6 +5,7 @@
  * Follows: SDM Vol. 1, 9.5 (MMX and the x87 registers), 11.5 (exceptions); Vol. 2, section 2.7 (exception classes).
  * May not: be fast.   Next: engine/system/mask-moves.ts. */
 import { CR0, CR4, RFLAGS, VECTOR } from '../x86/constants.ts';
+import type { Form } from '../x86/isa/types.ts';
 import type { Conversion, FloatOperation, FloatShape, Lane, LaneOperation, VectorAlgebra } from '../x86/isa/vector.ts';
 import type { HelperRecord } from './blocks.ts';
 import { ACCESS, type CpuCore, GuestFault, Unbuilt } from './core.ts';
@@ -256,13 +257,27 @@ export function readXmm(state: CpuState, number: number): bigint {
 const checksAlignment = ({ view, cpl, rflags }: CpuState): boolean =>
   cpl === 3 && (rflags & RFLAGS.AC) !== 0 && (view.getInt32(STATE.CR0, true) & CR0.AM) !== 0;
 
+/** By form, operand size and kind: the exact path is frequent where rounding is not to nearest. */
+const variants = new Map<Form, VectorVariant[]>();
+
+function variantOf(form: Form, { operandBits, isMemory }: HelperRecord): VectorVariant {
+  let known = variants.get(form);
+  if (known === undefined) {
+    known = [];
+    variants.set(form, known);
+  }
+  const index = (operandBits === 64 ? 2 : 0) + (isMemory ? 1 : 0);
+  known[index] ??= describeVector(form, operandBits, isMemory);
+  return known[index];
+}
+
 /** Executes one instruction whose row has a vector meaning. */
 export function evaluateVector(core: CpuCore, insn: HelperRecord): void {
   const { form } = insn;
   const meaning = form?.op.vector;
   if (form === undefined || meaning === undefined) throw new GuestFault(VECTOR.UD);
   const { state } = core;
-  const variant = describeVector(form, insn.operandBits, insn.isMemory);
+  const variant = variantOf(form, insn);
   checkVector(core, variant);
   const address = variant.operands.some((o) => o.place === 'memory') ? memoryAddress(core, insn, variant) : 0n;
   const mxcsr = state.view.getInt32(MXCSR, true);

@@ -3,11 +3,12 @@
  * WebAssembly rounds to nearest, keeps no flags, and leaves a NaN's payload open. So its result counts only where MXCSR
  * would come out as it is and no NaN is about: operands are zeros, infinities or normal numbers, results are normal or
  * zeros that nothing was lost for, and either nothing was rounded, or rounding is to nearest, its exception masked and
- * its flag up already (it is up soon and stays up). All else asks for the reference.
+ * its flag up already (it is up soon and stays up; until then scalars can show that they are exact). All else asks for the reference.
  * A result that is exactly the smallest normal number asks, too: before rounding it may have been less.
  * Follows: SDM Vol. 1, 11.5.2; WebAssembly Core Specification 2.0, 4.3.3.   Next: engine/emit/gates.ts. */
 import { F32, F64, I32, I64, OP, SATURATING, SIMD, V128, type ValueType } from '../../wasm/opcodes.ts';
 import type { Conversion, FloatOperation, FloatShape } from '../../x86/isa/vector.ts';
+import { CF, PF, ZF } from '../flags.ts';
 import { STATE } from '../state.ts';
 import { binary, type Expression, i32, i64, select, state32, unary } from './code.ts';
 import type { VectorCode } from './simd.ts';
@@ -72,6 +73,12 @@ function isNormal(size: Size, bits: E): E {
   const above = on(size, OP.i32_sub, OP.i64_sub, twice(size, bits), number(size, LEAST[size] + 1n));
   return test(size, OP.i32_lt_u, OP.i64_lt_u, above, number(size, INFINITE[size] - LEAST[size] - 1n));
 }
+/** Between infinity and the first quiet NaN, both left out. */
+function isSignalling(size: Size, bits: E): E {
+  const above = on(size, OP.i32_sub, OP.i64_sub, twice(size, bits), number(size, INFINITE[size] + 1n));
+  const quiet = size === 32 ? 1n << 23n : 1n << 52n;
+  return test(size, OP.i32_lt_u, OP.i64_lt_u, above, number(size, quiet - 1n));
+}
 const isZero = (size: Size, bits: E): E => unary(size === 32 ? OP.i32_eqz : OP.i64_eqz, I32, twice(size, bits));
 
 // ---- Vectors of floats
@@ -107,11 +114,11 @@ const normalLanes = (size: Size, x: E): E =>
 export function float(o: VectorCode, operation: FloatOperation, shape: FloatShape, x: E, y: E): E {
   const size = sizeOf(shape);
   if (operation === 'min' || operation === 'max') return extreme(o, operation, shape, x, y);
-  o.askIf(not(mayRound(true)));
   const opcodes = ARITHMETIC[operation];
   if (isScalar(shape)) {
-    const value = binary(opcodes[size], size === 32 ? F32 : F64, floatOf(size, x), floatOf(size, y));
+    const value = o.let(binary(opcodes[size], size === 32 ? F32 : F64, floatOf(size, x), floatOf(size, y)));
     const bits = o.let(bitsOf(size, value));
+    o.code.if(not(mayRound(true)), () => o.askIf(not(isExact(o, operation, size, x, y, value))));
     o.askIf(not(and(isPlain(size, x, false), isPlain(size, y, false))));
     o.code.if(not(isNormal(size, bits)), () => {
       const lossless = {
@@ -125,6 +132,7 @@ export function float(o: VectorCode, operation: FloatOperation, shape: FloatShap
     });
     return bits;
   }
+  o.askIf(not(mayRound(true)));
   const result = o.let(simd(opcodes[shape], V128, x, y));
   const lost = zeros(size, result);
   const zero = {
@@ -136,6 +144,41 @@ export function float(o: VectorCode, operation: FloatOperation, shape: FloatShap
   const plain = both(plainLanes(size, x), plainLanes(size, y));
   o.askIf(not(all(size, both(plain, either(normalLanes(size, result), zero)))));
   return result;
+}
+
+/** Whether nothing was rounded: what a sum lost is a number itself (Knuth); a product is exact where the significands'
+ * lengths add up to no more than one, a quotient where multiplying it back is, and gives the dividend. True only with
+ * rounding to nearest, so that a zero has the right sign. */
+function isExact(o: VectorCode, operation: 'add' | 'sub' | 'mul' | 'div', size: Size, x: E, y: E, value: E): E {
+  const t: ValueType = size === 32 ? F32 : F64;
+  const combine = (op32: number, op64: number, a: E, b: E): E => binary(size === 32 ? op32 : op64, t, a, b);
+  const nearest = not(binary(OP.i32_and, I32, state32(STATE.FXSAVE + 24), i32(RC)));
+  const [a, b] = [floatOf(size, x), floatOf(size, y)];
+  const same = (left: E, right: E): E => holds(size, OP.f32_eq, OP.f64_eq, left, right);
+  if (operation === 'mul') return and(nearest, fits(size, x, y));
+  if (operation === 'div') {
+    const back = combine(OP.f32_mul, OP.f64_mul, value, b);
+    return and(and(nearest, fits(size, bitsOf(size, value), y)), same(back, a));
+  }
+  const add = (left: E, right: E): E => combine(OP.f32_add, OP.f64_add, left, right);
+  const sub = (left: E, right: E): E => combine(OP.f32_sub, OP.f64_sub, left, right);
+  // Of the sum of a and b: what of b it holds, and what is left of either. A difference has -b for b.
+  const held = o.let(sub(value, a));
+  const restOfA = sub(a, sub(value, held));
+  const restOfB = operation === 'add' ? sub(b, held) : add(b, held);
+  const zero = size === 32 ? f32(0) : f64(0);
+  return and(nearest, and(same(restOfA, zero), same(restOfB, zero)));
+}
+
+/** Whether the product of two significands has no more bits than one. */
+function fits(size: Size, x: E, y: E): E {
+  const precision = size === 32 ? 24 : 53;
+  const zeros = (bits: E): E => {
+    const whole = on(size, OP.i32_or, OP.i64_or, bits, number(size, 1n << BigInt(precision - 1)));
+    const count = unary(size === 32 ? OP.i32_ctz : OP.i64_ctz, size === 32 ? I32 : I64, whole);
+    return size === 32 ? count : unary(OP.i32_wrap, I32, count);
+  };
+  return binary(OP.i32_ge_s, I32, binary(OP.i32_add, I32, zeros(x), zeros(y)), i32(precision));
 }
 
 /** The first operand if it is really less (greater), else the second. */
@@ -220,13 +263,21 @@ export function compare(o: VectorCode, shape: FloatShape, x: E, y: E, predicate:
   return simd(SIMD.xor, V128, truth, flip);
 }
 
-/** CF and ZF as RFLAGS has them. */
-export function order(o: VectorCode, shape: 'ss' | 'sd', x: E, y: E): E {
+/** CF, PF and ZF as RFLAGS has them. */
+export function order(o: VectorCode, shape: 'ss' | 'sd', x: E, y: E, signals: boolean): E {
   const size = sizeOf(shape);
-  o.askIf(not(and(isPlain(size, x, true), isPlain(size, y, true))));
   const [a, b] = [floatOf(size, x), floatOf(size, y)];
   const zf = binary(OP.i32_shl, I32, holds(size, OP.f32_eq, OP.f64_eq, a, b), i32(6));
-  return or(holds(size, OP.f32_lt, OP.f64_lt, a, b), zf);
+  const ordered = or(holds(size, OP.f32_lt, OP.f64_lt, a, b), zf);
+  if (signals) {
+    o.askIf(not(and(isPlain(size, x, true), isPlain(size, y, true))));
+    return ordered;
+  }
+  // Quiet NaNs are unordered, and no exception.
+  const plain = (bits: E): E => and(isPlain(size, bits, false), not(isSignalling(size, bits)));
+  o.askIf(not(and(plain(x), plain(y))));
+  const isNumber = (value: E): E => holds(size, OP.f32_eq, OP.f64_eq, value, value);
+  return select(I32, and(isNumber(a), isNumber(b)), ordered, i32(CF | PF | ZF));
 }
 
 export function convert(o: VectorCode, conversion: Conversion, x: E, truncate: boolean): E {

@@ -89,16 +89,18 @@ export class VectorCode implements VectorAlgebra<E> {
   readonly bits: 64 | 128;
   readonly scalar: 32 | 64;
   readonly code: Code;
+  /** Leaves for the reference, by way of the function where this code stands in the loop. */
+  private readonly ask: () => void;
 
-  constructor(code: Code, variant: VectorVariant) {
+  constructor(code: Code, variant: VectorVariant, ask: () => void) {
     this.code = code;
+    this.ask = ask;
     this.bits = variant.bits;
     this.scalar = variant.scalar;
   }
 
-  /** Leaves for the reference if it holds. */
   askIf(condition: E): void {
-    this.code.if(condition, () => this.code.return(i32(RETURN.ASK)));
+    this.code.if(condition, this.ask);
   }
   let = (x: E): E => this.code.let(x);
 
@@ -232,24 +234,27 @@ export class VectorCode implements VectorAlgebra<E> {
   reciprocalRoot = (shape: 'ps' | 'ss', x: E): E => floats.reciprocal(this, shape, x, true);
   compare = (shape: FloatShape, x: E, y: E, predicate: E): E => floats.compare(this, shape, x, y, predicate);
   convert = (conversion: Conversion, x: E, truncate = false): E => floats.convert(this, conversion, x, truncate);
-  order(shape: 'ss' | 'sd', x: E, y: E): void {
-    const bits = this.let(floats.order(this, shape, x, y));
+  order(shape: 'ss' | 'sd', x: E, y: E, signals: boolean): void {
+    const bits = this.let(floats.order(this, shape, x, y, signals));
     // All six flags at once, with a result that has none of its own.
     setState32(this.code, STATE.FLAG_BITS, bits);
     setState64(this.code, STATE.FLAG_R, i64(1));
   }
 }
 
-/** A variant's whole function, after which the next record follows. */
-export function emitVector(m: WasmMeaning, variant: VectorVariant): void {
-  const { code } = m;
-  const o = new VectorCode(code, variant);
+/** A variant's whole work, after which the next record follows: in a function of its own, or in the loop. */
+export function emitVector(m: WasmMeaning, variant: VectorVariant): { operands: E[]; result: undefined } {
+  const { code, inline } = m;
+  const o = new VectorCode(code, variant, inline ? inline.slow : () => code.return(i32(RETURN.ASK)));
   askWhatIsInTheWay(o, variant);
-  const fetched = variant.operands.map((operand) => fetch(m, o, variant, operand));
+  // A move uses its operand once.
+  const keep = variant.op.name.startsWith('mov') ? (e: E): E => e : o.let;
+  const fetched = variant.operands.map((operand) => fetch(m, o, variant, operand, keep));
   const values = fetched.flatMap(({ value }) => (value ? [value] : []));
   const result = variant.op.vector?.(o, ...values);
   if (result !== undefined) store(m, fetched[0], result);
   if (variant.mmx) code.store(OP.i32_store8, i32(0), i32(0xff), FTW);
+  return { operands: values, result: undefined };
 }
 
 function askWhatIsInTheWay(o: VectorCode, { sse, mmx }: VectorVariant): void {
@@ -267,14 +272,20 @@ function askWhatIsInTheWay(o: VectorCode, { sse, mmx }: VectorVariant): void {
 
 type Fetched = { operand: VectorOperand; value: E | undefined; at: E | undefined };
 
-function fetch(m: WasmMeaning, o: VectorCode, variant: VectorVariant, operand: VectorOperand): Fetched {
+function fetch(
+  m: WasmMeaning,
+  o: VectorCode,
+  variant: VectorVariant,
+  operand: VectorOperand,
+  keep: (e: E) => E,
+): Fetched {
   const { bytes, reads, place } = operand;
   if (place === 'immediate') return { operand, value: o.let(m.immediate(8)), at: undefined };
   if (place !== 'memory') {
     const at = field16(operand.field === 'A' ? REC.A : REC.B);
-    return { operand, value: reads ? o.let(valueAt(at, operand)) : undefined, at };
+    return { operand, value: reads ? keep(valueAt(at, operand)) : undefined, at };
   }
-  noteCurrent(m.code);
+  if (!m.inline) noteCurrent(m.code);
   const address = m.let(m.linearAddress());
   let at: E;
   if (bytes < 16) at = m.translate(address, bytes, operand.writes ? SLOW.STORE : SLOW.READ, true);
@@ -282,12 +293,13 @@ function fetch(m: WasmMeaning, o: VectorCode, variant: VectorVariant, operand: V
     if (variant.aligned) o.askIf(binary(OP.i32_and, I32, wrap(address), i32(15)));
     at = translateWhole(m, address, operand.writes);
   }
-  return { operand, value: reads ? o.let(valueAt(at, operand)) : undefined, at };
+  return { operand, value: reads ? keep(valueAt(at, operand)) : undefined, at };
 }
 
 /** 16 bytes: the core's functions have the size that a record's kind cannot name. */
 function translateWhole(m: WasmMeaning, address: E, writes: boolean): E {
   const { code, fn } = m;
+  if (m.inline) return m.translate(address, 16, writes ? SLOW.STORE : SLOW.READ);
   const host = code.local(I32);
   const kind = binary(OP.i32_or, I32, i32(writes ? SLOW.STORE : SLOW.READ), field8(REC.SEGMENT));
   const c = [...address.c, ...kind.c];
@@ -323,7 +335,7 @@ function store(m: WasmMeaning, { operand, at }: Fetched, value: E): void {
   };
   stored(at);
   if (place === 'mmx') code.store(OP.i32_store16, at, i32(0xffff), 8);
-  if (place !== 'memory') return;
+  if (place !== 'memory' || m.inline) return;
   code.if(binary(OP.i32_eq, I32, at, i32(BOUNCE)), () => {
     code.op(OP.call);
     code.u32(m.fn.commit);

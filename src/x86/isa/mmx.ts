@@ -9,6 +9,15 @@ import type { Lane, LaneOperation, VectorMeaning } from './vector.ts';
 const RW = ['rw', 'r', 'r'] as const;
 const W = ['w', 'r', 'r', 'r'] as const;
 
+/** Meanings that floating-point rows have, too: one id, one handler. */
+export const copy: VectorMeaning = (_, x) => x;
+export const and: VectorMeaning = (o, x, y) => o.and(x, y);
+export const andNot: VectorMeaning = (o, x, y) => o.andNot(x, y);
+export const or: VectorMeaning = (o, x, y) => o.or(x, y);
+export const xor: VectorMeaning = (o, x, y) => o.xor(x, y);
+export const ALIGNED = { id: 'mova' } as const;
+export const ANYWHERE = { id: 'movu', unaligned: true } as const;
+
 const lanes =
   (operation: LaneOperation, lane: Lane): VectorMeaning =>
   (o, x, y) =>
@@ -32,12 +41,12 @@ const shiftByImmediate =
     o.shift(kind, lane, x, o.count(count));
 
 /** Opcode behind 0F, name, meaning. */
-type Line = readonly [opcode: string, name: string, meaning: VectorMeaning];
+type Line = readonly [opcode: string, name: string, meaning: VectorMeaning, id?: string];
 
 /** The feature that brought them to MMX registers; on XMM registers all came with SSE2. */
 const both = (feature: string, table: readonly Line[], memory = 'Qq'): Form[] =>
-  table.flatMap(([opcode, name, vector]) => {
-    const op: Operation = { name, vector, access: RW };
+  table.flatMap(([opcode, name, vector, id]) => {
+    const op: Operation = { name, id, vector, access: RW };
     return [
       row(`np 0f ${opcode}`, `Pq,${memory}`, op, { feature }),
       row(`66 0f ${opcode}`, 'Vdq,Wdq', op, { feature: 'SSE2' }),
@@ -64,19 +73,19 @@ const MMX: readonly Line[] = [
   ['d5', 'pmullw', lanes('mulLow', 16)],
   ['d8', 'psubusb', lanes('subUnsigned', 8)],
   ['d9', 'psubusw', lanes('subUnsigned', 16)],
-  ['db', 'pand', (o, x, y) => o.and(x, y)],
+  ['db', 'pand', and, 'and'],
   ['dc', 'paddusb', lanes('addUnsigned', 8)],
   ['dd', 'paddusw', lanes('addUnsigned', 16)],
-  ['df', 'pandn', (o, x, y) => o.andNot(x, y)],
+  ['df', 'pandn', andNot, 'andn'],
   ['e1', 'psraw', shiftBy('arithmetic', 16)],
   ['e2', 'psrad', shiftBy('arithmetic', 32)],
   ['e5', 'pmulhw', lanes('mulHighSigned', 16)],
   ['e8', 'psubsb', lanes('subSigned', 8)],
   ['e9', 'psubsw', lanes('subSigned', 16)],
-  ['eb', 'por', (o, x, y) => o.or(x, y)],
+  ['eb', 'por', or, 'or'],
   ['ec', 'paddsb', lanes('addSigned', 8)],
   ['ed', 'paddsw', lanes('addSigned', 16)],
-  ['ef', 'pxor', (o, x, y) => o.xor(x, y)],
+  ['ef', 'pxor', xor, 'xor'],
   ['f1', 'psllw', shiftBy('left', 16)],
   ['f2', 'pslld', shiftBy('left', 32)],
   ['f3', 'psllq', shiftBy('left', 64)],
@@ -123,7 +132,6 @@ const SHIFTS: readonly [string, string, ShiftKind, 16 | 32 | 64][] = [
   ['73 /2', 'psrlq', 'right', 64], ['73 /6', 'psllq', 'left', 64],
 ];
 
-const copy: VectorMeaning = (_, x) => x;
 const lowPart: VectorMeaning = (o, x) => o.extract(64, x, 0);
 const widened: VectorMeaning = (o, x) => o.vector(x);
 
@@ -137,8 +145,8 @@ const move = (name: string, vector: VectorMeaning, more: Partial<Operation> = {}
 const lowScalar: VectorMeaning = (o, x) => o.extract(o.scalar, x, 0);
 const intoGeneral = move('movd', lowScalar);
 const fromGeneral = move('movd', widened);
-const aligned = move('movdqa', copy);
-const anywhere = move('movdqu', copy, { unaligned: true });
+const aligned = move('movdqa', copy, ALIGNED);
+const anywhere = move('movdqu', copy, ANYWHERE);
 
 const shuffleWords =
   (half: 0 | 1): VectorMeaning =>
@@ -200,7 +208,7 @@ export const mmx: Form[] = [
   ),
   row('f2 0f d6 mod3', 'Pq,Uq', move('movdq2q', widened), { feature: 'SSE2' }),
   row('np 0f e7 mem', 'Mq,Pq', move('movntq', lowPart), { feature: 'SSE' }),
-  row('66 0f e7 mem', 'Mdq,Vdq', move('movntdq', copy), { feature: 'SSE2' }),
+  row('66 0f e7 mem', 'Mdq,Vdq', move('movntdq', copy, ALIGNED), { feature: 'SSE2' }),
   row('np 0f 70', 'Pq,Qq,Ib', { name: 'pshufw', vector: shuffleAll(16), access: W }, { feature: 'SSE' }),
   row('66 0f 70', 'Vdq,Wdq,Ib', { name: 'pshufd', vector: shuffleAll(32), access: W }, { feature: 'SSE2' }),
   row('f3 0f 70', 'Vdq,Wdq,Ib', { name: 'pshufhw', vector: shuffleWords(1), access: W }, { feature: 'SSE2' }),

@@ -5,6 +5,7 @@
  * whose bits every processor chooses for itself; see engine/sse-unit.ts for ours.
  * Follows: SDM Vol. 1, chapters 10 and 11; Vol. 2, Appendix A, tables A-3 to A-6.
  * Next: x86/isa/vector-extensions.ts. */
+import { ALIGNED, ANYWHERE, and, andNot, copy, or, xor } from './mmx.ts';
 import { type Form, type Operation, row } from './types.ts';
 import type { Conversion, FloatShape, VectorMeaning } from './vector.ts';
 
@@ -39,9 +40,8 @@ const PACKED = SHAPES.slice(0, 2);
 const SINGLE = [SHAPES[0], SHAPES[2]];
 /** Whole registers, whatever they hold. */
 const whole = (opcode: string, name: string, vector: VectorMeaning): Form[] =>
-  shaped(opcode, name, () => vector, { shapes: PACKED });
+  shaped(opcode, name, () => vector, { shapes: PACKED }).map((form) => ({ ...form, op: { ...form.op, id: name } }));
 
-const copy: VectorMeaning = (_, x) => x;
 const widened: VectorMeaning = (o, x) => o.vector(x);
 const low: VectorMeaning = (o, x) => o.extract(64, x, 0);
 const high: VectorMeaning = (o, x) => o.extract(64, x, 1);
@@ -63,8 +63,8 @@ const moveBoth = (codes: readonly [string, string], name: string, more: Partial<
   });
 
 const moves: Form[] = [
-  ...moveBoth(['10', '11'], 'movu', { unaligned: true }),
-  ...moveBoth(['28', '29'], 'mova'),
+  ...moveBoth(['10', '11'], 'movu', ANYWHERE),
+  ...moveBoth(['28', '29'], 'mova', ALIGNED),
   ...SHAPES.slice(2).flatMap(({ shape, prefix, feature, size }) => [
     row(`${prefix} 0f 10 mem`, `Vdq,M${size}`, move(`mov${shape}`, widened), { feature }),
     row(`${prefix} 0f 10 mod3`, `V${size},U${size}`, move(`mov${shape}`, copy), { feature }),
@@ -76,7 +76,7 @@ const moves: Form[] = [
     row(`${prefix} 0f 13 mem`, 'Mq,Vdq', move(`movl${shape}`, low), { feature }),
     row(`${prefix} 0f 16 mem`, 'Vdq,Mq', { name: `movh${shape}`, vector: intoHigh, access: RW }, { feature }),
     row(`${prefix} 0f 17 mem`, 'Mq,Vdq', move(`movh${shape}`, high), { feature }),
-    row(`${prefix} 0f 2b mem`, 'Mdq,Vdq', move(`movnt${shape}`, copy), { feature }),
+    row(`${prefix} 0f 2b mem`, 'Mdq,Vdq', move(`movnt${shape}`, copy, ALIGNED), { feature }),
     row(
       `${prefix} 0f 50 mod3`,
       'Gd,Udq',
@@ -105,10 +105,10 @@ const shuffles: Form[] = [
     { name: 'shufpd', vector: (o, x, y, control) => o.permute(64, 1, [x, y], 0, control), access: RW },
     { feature: 'SSE2' },
   ),
-  ...whole('54', 'and', (o, x, y) => o.and(x, y)),
-  ...whole('55', 'andn', (o, x, y) => o.andNot(x, y)),
-  ...whole('56', 'or', (o, x, y) => o.or(x, y)),
-  ...whole('57', 'xor', (o, x, y) => o.xor(x, y)),
+  ...whole('54', 'and', and),
+  ...whole('55', 'andn', andNot),
+  ...whole('56', 'or', or),
+  ...whole('57', 'xor', xor),
 ];
 
 const ORDERED = [
