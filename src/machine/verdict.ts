@@ -88,7 +88,7 @@ const lineRows: readonly LineRow[] = [
     apply: (verdict, match) => verdict.panicEnd(match[1]),
   },
   {
-    pattern: /^reboot: (?:System halted|Power down)\b|^(?:System halted|Power down)\.$/,
+    pattern: /^reboot: (?:(?:Power off not available: )?System halted|Power down)\b|^(?:System halted|Power down)\.$/,
     line: 'reboot: System halted, reboot: Power down',
     follows: 'then a halt',
     code: '0',

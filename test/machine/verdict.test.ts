@@ -48,6 +48,7 @@ describe('lines and the signal after them', () => {
     [['reboot: Power down'], halt, 'power-off', 0],
     [['[   12.000001] reboot: Power down'], halt, 'power-off', 0],
     [['[   12.000001][    T1] reboot: Power down'], halt, 'power-off', 0],
+    [['reboot: Power off not available: System halted instead'], halt, 'power-off', 0], // from Linux 6.11 on
     [['System halted.'], halt, 'power-off', 0],
     [['Power down.'], halt, 'power-off', 0],
     [['reboot: Restarting system'], reset, 'power-off', 0],
