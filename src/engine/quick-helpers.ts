@@ -9,6 +9,7 @@ import type { Mmu } from './mmu.ts';
 import { MODE } from './mode.ts';
 import type { QuickGates } from './quick-gates.ts';
 import { SEG, SEG_BASE, SEG_BYTES, STATE } from './state.ts';
+import { QuickX87 } from './x87-quick.ts';
 
 /** What became of it: not done, done, done and RIP set. */
 export const QUICK = { NO: 0, DONE: 1, JUMPED: 2 } as const;
@@ -29,6 +30,7 @@ export class QuickHelpers {
     this.#i32 = new Int32Array(buffer);
     this.#mmu = mmu;
     this.table = {
+      ...new QuickX87(buffer).table,
       invlpg: (record) => this.#invlpg(record),
       ...(hasTsc ? { rdtsc: () => this.#readTsc() } : {}),
       iret: (record) => (gates.iret(record.operandSize) ? QUICK.JUMPED : QUICK.NO),
