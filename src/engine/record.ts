@@ -71,6 +71,7 @@ export const RETURN = {
   JUMP: 2, // to STATE.RIP
   BUDGET: 3,
   ASK: 4, // it is TypeScript's after all; nothing has changed
+  MOVED_SHIFT: 8, // above these bits: how far the record has moved, in bytes
 } as const;
 /** From here on: return with a STATUS, LEAVE + STATUS. */
 export const LEAVE = 16;

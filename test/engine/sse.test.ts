@@ -1,8 +1,10 @@
 /** What MMX and SSE owe beyond arithmetic: who may stand in the way, exceptions, split accesses, approximations. */
 import { describe, expect, it } from 'vitest';
 import { Cpu } from '../../src/engine/cpu.ts';
+import { inARowCount, isInARow } from '../../src/engine/emit/vector-run.ts';
 import { SseUnit } from '../../src/engine/sse-unit.ts';
 import { STATE } from '../../src/engine/state.ts';
+import { enumerateVectors } from '../../src/engine/vector-variants.ts';
 import { CR0, CR4 } from '../../src/x86/constants.ts';
 import { DEFAULT_MODEL } from '../../src/x86/cpuid.ts';
 import { flatCode32, flatData } from '../../src/x86/vcpu-state.ts';
@@ -146,4 +148,10 @@ describe('RCPSS and RSQRTSS', () => {
     expect(results[0]).toEqual(results[1]);
   });
   const cpus = [false, true].map((reference) => cpuWith([], { reference }));
+});
+
+describe('the vectors that run in a row', () => {
+  it('are all variants that there are', () => {
+    expect(enumerateVectors().filter(isInARow).length).toBe(inARowCount);
+  });
 });

@@ -52,6 +52,7 @@ import { allFlags, carryFlag } from './lazy-flags.ts';
 import { type Exits, WasmMeaning } from './meaning.ts';
 import { emitQuick, QUICK } from './quick.ts';
 import { emitVector } from './simd.ts';
+import { emitVectorRun, isInARow } from './vector-run.ts';
 import { emitDivide, highProduct } from './wide.ts';
 
 const SPECIALS = Object.keys(SPECIAL).length;
@@ -135,7 +136,11 @@ export function planHandlers(mode: LoopMode, variants = enumerate()): Plan {
   const shortcuts = new Map(QUICK.map(({ name }, n) => [name, first + n]));
   // And behind them the vectors, the same for both.
   const behind = inside + functions.length + 2 * QUICK.length;
-  const vector = new Map(enumerateVectors().map(({ key }, n) => [key, behind + n]));
+  const vectors = enumerateVectors();
+  const inARow = vectors.filter(isInARow);
+  const vector = new Map(vectors.map(({ key }, n) => [key, behind + inARow.length + n]));
+  // In 64-bit code those that stand in a row begin a run.
+  if (mode === 64) for (const [n, { key }] of inARow.entries()) vector.set(key, behind + n);
   return {
     mode,
     hot,
@@ -213,10 +218,19 @@ export function buildCore(memoryPages = 1): Uint8Array<ArrayBuffer> {
       define(table[table.length - 1], 1, (code) => emitQuick(code, fn, mode, emit));
     }
   }
-  for (const variant of enumerateVectors()) {
-    table.push(module.declare([I32], [I32]));
-    define(table[table.length - 1], 1, (code) => emitVectorFunction(code, fn, variant));
-  }
+  const vectors = enumerateVectors();
+  const vectorFunctions = vectors.map((variant) => {
+    const index = module.declare([I32], [I32]);
+    define(index, 1, (code) => emitVectorFunction(code, fn, variant));
+    return index;
+  });
+  const inARow = vectors.filter(isInARow);
+  const vectorRun = module.declare([I32], [I32]);
+  define(vectorRun, 1, (code) => {
+    const own = inARow.map((variant) => vectorFunctions[vectors.indexOf(variant)]);
+    emitVectorRun(code, fn, inARow, own, plans[1].handlers.inside + table.length);
+  });
+  table.push(...inARow.map(() => vectorRun), ...vectorFunctions);
   const handlerType = module.type([I32], [I32]);
   for (const plan of plans) {
     const run = module.declare([I32], [I32]);
@@ -526,6 +540,9 @@ function emitRun(code: Code, fn: CoreFunctions, plan: Plan, handlerType: number)
   code.op(0x00, OP.local_set);
   code.u32(status);
   loadLeft(); // repetitions count down
+  const moved = binary(OP.i32_shr_u, I32, get(I32, status), i32(RETURN.MOVED_SHIFT)); // by a run of vectors
+  code.set(P, binary(OP.i32_add, I32, record, moved));
+  code.set(status, binary(OP.i32_and, I32, get(I32, status), i32((1 << RETURN.MOVED_SHIFT) - 1)));
   code.if(unary(OP.i32_eqz, I32, get(I32, status)), () => {
     nextRecord();
     back();

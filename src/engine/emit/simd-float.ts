@@ -5,7 +5,7 @@
  * zeros that nothing was lost for, and either nothing was rounded, or rounding is to nearest, its exception masked and
  * its flag up already (it is up soon and stays up; until then scalars can show that they are exact). All else asks for the reference.
  * A result that is exactly the smallest normal number asks, too: before rounding it may have been less.
- * Follows: SDM Vol. 1, 11.5.2; WebAssembly Core Specification 2.0, 4.3.3.   Next: engine/emit/gates.ts. */
+ * Follows: SDM Vol. 1, 11.5.2; WebAssembly Core Specification 2.0, 4.3.3.   Next: engine/emit/vector-run.ts. */
 import { F32, F64, I32, I64, OP, SATURATING, SIMD, V128, type ValueType } from '../../wasm/opcodes.ts';
 import type { Conversion, FloatOperation, FloatShape } from '../../x86/isa/vector.ts';
 import { CF, PF, ZF } from '../flags.ts';
