@@ -21,12 +21,14 @@ import {
   SchedShutdown,
   VcpuSetSingleshotTimer,
 } from '../../src/layout/xen/event-arguments.ts';
+import { XenHvmParam } from '../../src/layout/xen/hvm.ts';
 import {
   CallbackRegister,
   MmuextOp,
   MmuUpdate,
   MulticallEntry,
   TrapInfo,
+  XenAddToPhysmap,
   XenMemoryMap,
 } from '../../src/layout/xen/memory-arguments.ts';
 import { XenconsInterface } from '../../src/layout/xen/rings.ts';
@@ -58,6 +60,8 @@ const xenTables = [
   MmuextOp,
   MulticallEntry,
   XenMemoryMap,
+  XenAddToPhysmap,
+  XenHvmParam,
   EvtchnBindVirq,
   EvtchnSend,
   EvtchnUnmask,

@@ -30,6 +30,7 @@ export const GUESTS: readonly Guest[] = [
       linux32: TINY64,
       linux64: TINY64,
       pvh: TINY64,
+      'xen-pvh': TINY64,
       'xen-pv': TINY64,
       multiboot: TINY32_ELF,
     },

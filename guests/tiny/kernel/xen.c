@@ -8,7 +8,7 @@
 #include "xen/hypercall.h"
 
 struct start_info xen_start_info;
-enum xen_domain_type xen_domain_type;
+enum xen_domain_type xen_domain_type __initdata; /* prepare_pvh() knows it before .bss is clear */
 
 void xen_must(long result, const char *what)
 {

@@ -7,7 +7,7 @@
  *   emulation      what traps by itself and is rare: MOV from CR0 and CR4. Xen decodes the instruction and plays it;
  *                  CPUID does not trap and needs a prefix that does
  *
- * Follows: Linux arch/x86/xen/enlighten_pv.c.   Next: paravirt/xen_mmu.c. */
+ * Follows: Linux arch/x86/xen/enlighten_pv.c.   Next: paravirt/xen_hvm.c. */
 #include "kernel.h"
 #include "xen/hypercall.h"
 
@@ -95,7 +95,7 @@ static void xen_cpuid(u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
 }
 
 /* Xen knows no status; the verdict on the console has said it. */
-static void __noreturn xen_power_off(int status)
+void __noreturn xen_power_off(int status)
 {
 	struct sched_shutdown shutdown = { SHUTDOWN_poweroff };
 

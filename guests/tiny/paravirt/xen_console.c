@@ -11,15 +11,21 @@
 #include "kernel.h"
 #include "xen/hypercall.h"
 
-static char console_page[PAGE_SIZE] __section(".bss..page_aligned") __aligned(PAGE_SIZE);
+char xen_console_page[PAGE_SIZE] __section(".bss..page_aligned") __aligned(PAGE_SIZE);
 static volatile struct xencons_interface *ring; /* NULL: by hypercall */
 
 static void xen_console_init(void)
 {
 	if (!xen_domain() || xen_initial_domain() || ring)
 		return;
-	xen_lay_frame_over(console_page, xen_start_info.console.domU.mfn);
-	ring = (void *)console_page;
+	xen_lay_frame_over(xen_console_page, xen_start_info.console.domU.mfn);
+	ring = (void *)xen_console_page;
+}
+
+/* Where its page is mapped from now on. */
+void xen_console_moved(void *page)
+{
+	ring = page;
 }
 
 /* As much as there is room for; x86 keeps the order of the stores. */

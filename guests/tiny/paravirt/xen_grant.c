@@ -15,6 +15,12 @@ static char grant_page[PAGE_SIZE] __section(".bss..page_aligned") __aligned(PAGE
 static const volatile struct grant_entry_v1 *map_grant_table(void)
 {
 	u64 frame;
+
+	if (xen_hvm_domain()) {
+		xen_hvm_lay_over(grant_page, XENMAPSPACE_grant_table, 0);
+		return (const void *)grant_page;
+	}
+
 	struct gnttab_setup_table setup = { .dom = DOMID_SELF, .nr_frames = 1, .frame_list = &frame };
 
 	xen_must(hypercall3(grant_table_op, GNTTABOP_setup_table, &setup, 1), "grant table");

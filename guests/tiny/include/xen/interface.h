@@ -1,7 +1,7 @@
 /* What a Xen PV guest and its hypervisor say to each other: numbers and structs, 64-bit form.
  *
  * Follows: Xen xen/include/public/xen.h, arch-x86/xen.h, arch-x86/xen-x86_64.h, and per call callback.h,
- * event_channel.h, vcpu.h, sched.h, memory.h, physdev.h, io/console.h. Names are Xen's; what no guest of ours uses is
+ * event_channel.h, vcpu.h, sched.h, memory.h, physdev.h, hvm/hvm_op.h, hvm/params.h, io/console.h. Names are Xen's; what no guest of ours uses is
  * left out. kernel/structs.c holds the offsets against zeropage's own tables. */
 #pragma once
 #include "../types.h"
@@ -148,6 +148,32 @@ struct xen_memory_map {
 	u32 nr_entries; /* in: room, out: how many there are */
 	void *buffer;
 };
+
+#define XENMEM_add_to_physmap 7
+#define XENMAPSPACE_shared_info 0
+#define XENMAPSPACE_grant_table 1
+struct xen_add_to_physmap {
+	u16 domid;
+	u16 size;
+	u32 space; /* what is wanted: one of the above, number idx */
+	u64 idx;
+	u64 gpfn;  /* where it is wanted */
+};
+
+/* --- what the toolstack has left for a PVH guest, by number --- */
+
+#define HVMOP_set_param 0
+#define HVMOP_get_param 1
+#define HVM_PARAM_CALLBACK_IRQ 0
+#define HVM_PARAM_CONSOLE_PFN 17
+#define HVM_PARAM_CONSOLE_EVTCHN 18
+#define HVM_CALLBACK_VIA_VECTOR (2ull << 56)
+struct xen_hvm_param {
+	u16 domid;
+	u32 index;
+	u64 value;
+};
+#define XEN_CPUID_FIRST_LEAF 0x40000000
 
 struct multicall_entry {
 	u64 op;

@@ -20,6 +20,7 @@
 #define __HYPERVISOR_callback_op 30
 #define __HYPERVISOR_event_channel_op 32
 #define __HYPERVISOR_physdev_op 33
+#define __HYPERVISOR_hvm_op 34
 
 #define START_INFO_cmd_line 128 /* offset in struct start_info */
 
