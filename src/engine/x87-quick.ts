@@ -5,7 +5,7 @@
  * engine/system/x87*.ts does it with x86/float; the result is the same to the bit, which tests hold it to.
  * A register is three words here: the significand's halves and, in 16 bits, sign and exponent.
  * May not: fault.   Next: engine/quick-helpers.ts. */
-import { CR0 } from '../x86/constants.ts';
+import { CR0, RFLAGS } from '../x86/constants.ts';
 import type { HelperRecord } from './blocks.ts';
 import { RIP_BASE } from './decoder.ts';
 import { MODE } from './mode.ts';
@@ -27,6 +27,7 @@ const FDP = (STATE.FXSAVE + IMAGE.FDP) >> 2;
 const SELECTORS = (STATE.FXSAVE + IMAGE.FCS) >> 2;
 const TOP_REGISTER = (STATE.FXSAVE + ST) >> 2;
 const NONE = -1;
+const { CF, ZF } = RFLAGS;
 
 const FLAT = { [SEG.ES]: MODE.FLAT_ES, [SEG.CS]: MODE.FLAT_CS, [SEG.SS]: MODE.FLAT_SS, [SEG.DS]: MODE.FLAT_DS };
 
@@ -77,9 +78,18 @@ export class QuickX87 {
       fabs: (record) => this.#changeSign(record, 0, 0x7fff),
       fnstcw: (record) => this.#storeControl(record),
       fldcw: (record) => this.#loadControl(record),
+      fnstsw_ax: () => this.#statusToAx(),
+      fwait: () => (this.#ready(0, 0) ? DONE : NO),
       ...this.#arithmetic('add', (...n) => this.#add(...n, 0)),
       ...this.#arithmetic('sub', (...n) => this.#add(...n, 0x8000)),
       ...this.#arithmetic('mul', (...n) => this.#multiply(...n)),
+      ...this.#arithmetic('div', (...n) => this.#divide(...n)),
+      fcom_sti: (record) => this.#compareToStatus(record, 0),
+      fcomp_sti: (record) => this.#compareToStatus(record, 1),
+      fcompp: (record) => this.#compareToStatus(record, 2),
+      fucom_sti: (record) => this.#compareToStatus(record, 0),
+      fucomp_sti: (record) => this.#compareToStatus(record, 1),
+      fucompp: (record) => this.#compareToStatus(record, 2),
       fcomi_sti: (record) => this.#compare(record, false),
       fcomip_sti: (record) => this.#compare(record, true),
       fucomi_sti: (record) => this.#compare(record, false),
@@ -249,6 +259,12 @@ export class QuickX87 {
     if (!this.#ready(0, 0) || !this.#isEmpty(7)) return NO;
     const at = this.#locate(record, bytes, false);
     if (at === NONE) return NO;
+    this.#decodeInteger(at, bytes);
+    this.#note(record, 0);
+    this.#push();
+    return DONE;
+  }
+  #decodeInteger(at: number, bytes: 2 | 4 | 8): boolean {
     const view = this.#view;
     let low = bytes === 2 ? view.getInt16(at, true) : view.getInt32(at, true);
     let high = bytes === 8 ? view.getInt32(at + 4, true) : low >> 31;
@@ -258,9 +274,7 @@ export class QuickX87 {
       high = low === 0 ? -high | 0 : ~high;
     }
     this.#normalise(sign, 16383 + 63, high, low);
-    this.#note(record, 0);
-    this.#push();
-    return DONE;
+    return true;
   }
   /** Shifts up to the integer bit. */
   #normalise(sign: number, exponent: number, high: number, low: number): void {
@@ -450,6 +464,13 @@ export class QuickX87 {
     return DONE;
   }
 
+  #statusToAx(): Quick {
+    if ((this.#i32[STATE.CR0 >> 2] & (CR0.EM | CR0.TS)) !== 0) return NO;
+    const rax = STATE.GPR >> 2;
+    this.#i32[rax] = (this.#i32[rax] & ~0xffff) | (this.#i32[WORDS] >>> 16);
+    return DONE;
+  }
+
   // ---- Arithmetic
 
   #arithmetic(
@@ -459,11 +480,12 @@ export class QuickX87 {
     const i32 = this.#i32;
     /** a op b, both in words; the result goes to ST(to). */
     const withMemory =
-      (bytes: 4 | 8, reversed: boolean): Run =>
+      (bytes: 2 | 4 | 8, integer: boolean, reversed: boolean): Run =>
       (record) => {
         if (!this.#ready(MODES, USUAL) || this.#isEmpty(0) || !this.#isPlain(0)) return NO;
         const at = this.#locate(record, bytes, false);
-        if (at === NONE || !this.#decode(at, bytes)) return NO;
+        if (at === NONE) return NO;
+        if (!(integer || bytes === 2 ? this.#decodeInteger(at, bytes) : this.#decode(at, bytes))) return NO;
         const se = i32[TOP_REGISTER + 2] & 0xffff;
         const high = i32[TOP_REGISTER + 1];
         const low = i32[TOP_REGISTER];
@@ -492,14 +514,19 @@ export class QuickX87 {
         if (pops) this.#pop();
         return DONE;
       };
-    const forms = (mnemonic: string, reversed: boolean): Record<string, Run> => ({
-      [`${mnemonic}_m32`]: withMemory(4, reversed),
-      [`${mnemonic}_m64`]: withMemory(8, reversed),
-      [`${mnemonic}_st0`]: withRegister(true, reversed, false),
-      [`${mnemonic}_sti`]: withRegister(false, reversed, false),
-      [`${mnemonic}p_sti`]: withRegister(false, reversed, true),
-    });
-    return { ...forms(`f${name}`, false), ...(name === 'sub' ? forms('fsubr', true) : {}) };
+    const forms = (reversed: boolean): Record<string, Run> => {
+      const r = reversed ? 'r' : '';
+      return {
+        [`f${name}${r}_m32`]: withMemory(4, false, reversed),
+        [`f${name}${r}_m64`]: withMemory(8, false, reversed),
+        [`fi${name}${r}_m16`]: withMemory(2, true, reversed),
+        [`fi${name}${r}_m32`]: withMemory(4, true, reversed),
+        [`f${name}${r}_st0`]: withRegister(true, reversed, false),
+        [`f${name}${r}_sti`]: withRegister(false, reversed, false),
+        [`f${name}${r}p_sti`]: withRegister(false, reversed, true),
+      };
+    };
+    return { ...forms(false), ...(name === 'sub' || name === 'div' ? forms(true) : {}) };
   }
 
   /** Shifts 64 bits to the right into the fields; returns the next 32 bits, the lowest of them standing for the rest. */
@@ -646,32 +673,116 @@ export class QuickX87 {
     return this.#round(sign, exponent, high, low, guard | sticky);
   }
 
-  /** ZF, PF and CF; C1 stays. */
-  #compare(record: HelperRecord, pops: boolean): Quick {
-    const i = record.rm & 7;
-    if (!this.#ready(0, 0) || this.#isEmpty(0) || this.#isEmpty(i)) return NO;
-    if (!this.#isPlain(0) || !this.#isPlain(i)) return NO;
+  /** A quotient bit, then four digits of 16 bits: each from doubles, which are wrong by one at most, and put right. */
+  #divide(ase: number, ah: number, al: number, bse: number, bh: number, bl: number): boolean {
+    const sign = (ase ^ bse) & 0x8000;
+    if (bh === 0) return false;
+    if (ah === 0) {
+      this.#se = sign;
+      this.#high = 0;
+      this.#low = 0;
+      this.#flags = 0;
+      return true;
+    }
+    const dh = bh >>> 0;
+    const dl = bl >>> 0;
+    const divisor = dh * WORD + dl;
+    let exponent = (ase & 0x7fff) - (bse & 0x7fff) + 16383;
+    let rh = ah >>> 0;
+    let rl = al >>> 0;
+    if (rh < dh || (rh === dh && rl < dl)) {
+      rh = 2 * rh + (rl >= HALF ? 1 : 0);
+      rl = (2 * rl) % WORD;
+      exponent--;
+    }
+    rh -= dh;
+    rl -= dl;
+    if (rl < 0) {
+      rl += WORD;
+      rh--;
+    }
+    const fraction: [number, number] = [0, 0];
+    for (let n = 0; n < 4; n++) {
+      let digit = Math.floor(((rh * WORD + rl) / divisor) * 0x1_0000);
+      const low = rl * 0x1_0000 - digit * dl;
+      const carry = Math.floor(low / WORD);
+      rl = low - carry * WORD;
+      rh = rh * 0x1_0000 - digit * dh + carry;
+      if (rh < 0) {
+        digit--;
+        rl += dl;
+        rh += dh;
+        if (rl >= WORD) {
+          rl -= WORD;
+          rh++;
+        }
+      } else if (rh > dh || (rh === dh && rl >= dl)) {
+        digit++;
+        rl -= dl;
+        rh -= dh;
+        if (rl < 0) {
+          rl += WORD;
+          rh--;
+        }
+      }
+      fraction[n >> 1] = (fraction[n >> 1] << 16) | digit;
+    }
+    const [high, low] = fraction;
+    const guard = (low << 31) | (rh !== 0 || rl !== 0 ? 1 : 0);
+    return this.#round(sign, exponent, 0x8000_0000 | (high >>> 1), (high << 31) | (low >>> 1), guard);
+  }
+
+  // ---- Comparisons
+
+  /** ST(0) with ST(i), both plain: less (-1), equal, or greater. */
+  #order(i: number): number {
     const i32 = this.#i32;
     const b = TOP_REGISTER + 4 * i;
     const ase = i32[TOP_REGISTER + 2] & 0xffff;
     const bse = i32[b + 2] & 0xffff;
+    if (i32[TOP_REGISTER + 1] === 0 && i32[b + 1] === 0) return 0;
+    const negative = (ase & 0x8000) !== 0;
+    if (negative !== ((bse & 0x8000) !== 0)) return negative ? -1 : 1;
     const size =
       (ase & 0x7fff) - (bse & 0x7fff) ||
       (i32[TOP_REGISTER + 1] >>> 0) - (i32[b + 1] >>> 0) ||
       (i32[TOP_REGISTER] >>> 0) - (i32[b] >>> 0);
-    const zeros = i32[TOP_REGISTER + 1] === 0 && i32[b + 1] === 0;
-    const negative = (ase & 0x8000) !== 0;
-    const less = (ase & 0x8000) !== (bse & 0x8000) ? negative : negative ? size > 0 : size < 0;
-    const equal = zeros || (size === 0 && ase === bse);
+    return negative ? -size : size;
+  }
+  #comparable(i: number): boolean {
+    return this.#ready(0, 0) && !this.#isEmpty(0) && !this.#isEmpty(i) && this.#isPlain(0) && this.#isPlain(i);
+  }
+
+  /** ZF, PF and CF; C1 stays. */
+  #compare(record: HelperRecord, pops: boolean): Quick {
+    const i = record.rm & 7;
+    if (!this.#comparable(i)) return NO;
+    const i32 = this.#i32;
+    const order = this.#order(i);
     this.#note(record, (i32[WORDS] >>> 16) & FSW.C1);
     // Flags as they are when none is left to work out: FLAG_R says neither ZF, SF nor PF.
-    i32[STATE.FLAG_BITS >> 2] = equal ? 0x40 : less ? 1 : 0;
+    i32[STATE.FLAG_BITS >> 2] = order === 0 ? ZF : order < 0 ? CF : 0;
     i32[STATE.FLAG_R >> 2] = 1;
     i32[(STATE.FLAG_R >> 2) + 1] = 0;
     if (pops) this.#pop();
     return DONE;
   }
+  /** C3, C2 and C0. */
+  #compareToStatus(record: HelperRecord, pops: 0 | 1 | 2): Quick {
+    const i = record.rm & 7;
+    if (!this.#comparable(i)) return NO;
+    const order = this.#order(i);
+    const i32 = this.#i32;
+    i32[WORDS] &= ~((FSW.C3 | FSW.C2 | FSW.C0) << 16);
+    this.#note(record, order === 0 ? FSW.C3 : order < 0 ? FSW.C0 : 0);
+    if (pops > 0) this.#pop();
+    if (pops > 1) this.#pop();
+    return DONE;
+  }
 }
+
+const WORD = 0x1_0000_0000;
+const HALF = 0x8000_0000;
 
 /** The upper half of a product of unsigned words. */
 function upperProduct(a: number, b: number): number {

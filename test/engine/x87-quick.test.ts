@@ -83,6 +83,7 @@ function prepare(random: Random, name: string): void {
   } else if (name === 'fldcw') ram.setUint16(AT, random.below(0x10000) | random.pick([0x3f, 0x3f, 0]), true);
   else ram.setBigInt64(AT, random.pick([0n, -1n, 1n, -(1n << 63n), -(1n << 31n), BigInt.asIntN(64, random.wide()) >> BigInt(random.below(64))]), true); // biome-ignore format: long
   state.rflags = 0x2 | (random.below(0x1000) & 0x8d5);
+  state.setGpr(0, 0x1234_5678n);
   state.setGpr(1, BigInt(random.below(100)));
   state.setGpr(3, BigInt(AT + 16) - 4n * state.gpr(1));
 }
@@ -90,6 +91,7 @@ function prepare(random: Random, name: string): void {
 const snapshot = () => ({
   fpu: Buffer.from(state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512)).toString('hex'),
   flags: state.rflags & 0x8d5,
+  rax: Number(state.gpr(0)),
   memory: core.ram.getBigUint64(AT, true).toString(16) + core.ram.getUint16(AT + 8, true).toString(16),
 });
 
@@ -102,7 +104,7 @@ describe('the quick way', () => {
     for (let round = 0; round < ROUNDS; round++) {
       prepare(random, name);
       const rm = random.below(8);
-      const common = { opcode, reg, rm, mod: memory ? 1 : 3, length: 3 };
+      const common = { opcode, reg, rm: name.endsWith('pp') ? 1 : rm, mod: memory ? 1 : 3, length: 3 };
       const start = state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512);
       const flags = state.rflags;
       const before = snapshot();
@@ -117,6 +119,7 @@ describe('the quick way', () => {
       quick++;
       state.bytes.set(start, STATE.FXSAVE);
       state.rflags = flags;
+      state.setGpr(0, 0x1234_5678n);
       core.ram.setBigUint64(AT, kept, true);
       core.ram.setUint16(AT + 8, high, true);
       const helper = x87Helpers[name] ?? fpuHelpers[name];
@@ -127,7 +130,7 @@ describe('the quick way', () => {
         break;
       }
     }
-    expect(quick).toBeGreaterThan(ROUNDS / 5);
+    expect(quick).toBeGreaterThan(ROUNDS / 8);
   });
 
   test('is not taken by memory without a tag, or with a segment that has a base', () => {
