@@ -9,16 +9,15 @@ import { cpus } from 'node:os';
 import Table from 'cli-table3';
 import { BOOT_PROTOCOLS, type BootPlan, type BootSpec, needsUnpackedKernel, planBoot } from '../boot/index.ts';
 import { machineSize, placePlan, planMemory } from '../boot/plan.ts';
-import type { ElfImage, KernelImage } from '../image/kernel-image.ts';
-import type { SymbolSource } from '../symbols/symbol-list.ts';
+import { type ElfImage, isElf, type KernelImage } from '../image/kernel-image.ts';
 import { createMemory } from '../wasm/runtime.ts';
 import { type WaypointCost, waypointCosts } from './bench-waypoints.ts';
 import { findGuest } from './guests.ts';
 import { readInitrd } from './initrd-file.ts';
-import { parseFile, readFileBytes, resolveKernel, unpackKernel } from './kernel-file.ts';
+import { parseFile, resolveKernel, unpackKernel } from './kernel-file.ts';
 import { UsageError } from './options.ts';
 import type { Progress } from './progress.ts';
-import { kernelSymbols, symbolsFromFile } from './symbols.ts';
+import { tracedKernel } from './traced.ts';
 
 /** Where the entry paths of Linux have met; a kernel without symbols has no such place. */
 const MEETING_PLACE = 'start_kernel';
@@ -70,10 +69,6 @@ export async function benchLoaders(
   progress: Progress,
 ): Promise<LoaderRow[]> {
   const initrd = options.initrd === undefined ? undefined : (await readInitrd(options.initrd, false)).bytes;
-  const symbols =
-    options.symbols === undefined
-      ? undefined
-      : symbolsFromFile(options.symbols, await readFileBytes(options.symbols, '--symbols'));
   const wanted = choosePaths(options.via);
   const rows: LoaderRow[] = [];
   for (const kernel of kernels) {
@@ -89,7 +84,7 @@ export async function benchLoaders(
         planBoot(image, { via: via as 'pvh', unpackedKernel: unpacked }); // asked for by name: says why not
       }
       for (const each of casesOf(via, { ...options, initrd })) {
-        rows.push(await measure(kernel, each, options, symbols, unpacked, progress));
+        rows.push(await measure(kernel, each, options, unpacked, progress));
       }
     }
     if (rows.length === before) planBoot((await open(kernel)).image); // throws: it supports no path, and says why
@@ -131,7 +126,6 @@ async function measure(
   kernel: string,
   { via, path, spec }: Case,
   options: LoaderOptions,
-  symbols: SymbolSource | undefined,
   unpackedBefore: ElfImage | undefined,
   progress: Progress,
 ): Promise<LoaderRow> {
@@ -161,8 +155,9 @@ async function measure(
   }
   const { plan, frames } = last as { plan: BootPlan; frames: number };
   const of = (step: keyof LoaderTimes) => median(rounds.map((times) => times[step] ?? 0));
-  const names = symbols ?? kernelSymbols({ ...plan, unpackedKernel: unpackedBefore });
-  const waypoints = options.noGuest || !names ? undefined : await waypointCosts(plan, names, MEETING_PLACE, progress);
+  const elf = unpackedBefore ?? (isElf(plan.image) ? plan.image : undefined);
+  const names = options.noGuest ? undefined : (await tracedKernel(plan, elf, options.symbols)).symbols;
+  const waypoints = names && (await waypointCosts(plan, { symbols: names, elf }, MEETING_PLACE, progress));
   return {
     path,
     via,

@@ -4,10 +4,12 @@
  * one to a tenth of a percent. Where they went is sampled in a second run, stopped every so many instructions; each sample
  * stands for the instructions up to the next, and is the same every time, too. Host time is not, and nothing is
  * judged by it.
- * May not: print.   Next: cli/bench-peers.ts. */
+ * May not: print.   Next: cli/bench-page.ts. */
 import type { BootPlan } from '../boot/index.ts';
-import { Machine } from '../machine/machine.ts';
+import type { ElfImage } from '../image/kernel-image.ts';
+import { Machine, type SymbolTable } from '../machine/machine.ts';
 import { USUAL_WAYPOINTS } from '../machine/traced-run.ts';
+import { WaypointWatch } from '../machine/waypoint-watch.ts';
 import type { SymbolSource } from '../symbols/symbol-list.ts';
 import type { LoaderRow } from './bench-loaders.ts';
 import { UsageError } from './options.ts';
@@ -32,50 +34,62 @@ const TOP = 3;
 /** Code without a name: an unpacker, firmware-like stubs, user programs. */
 const NAMELESS = '(no name)';
 
+/** Names of a kernel, and the ELF file that they belong to. */
+export type NamedKernel = { symbols: SymbolSource; elf: ElfImage | undefined };
+
 /** Runs until all waypoints up to `last` have been passed; those that were, in their order. */
 export async function waypointCosts(
   plan: BootPlan,
-  symbols: SymbolSource,
+  { symbols, elf }: NamedKernel,
   last: string,
   progress: Progress,
 ): Promise<WaypointCost[]> {
-  const passed = await passWaypoints(plan, symbols, last, progress);
-  await sample(plan, symbols, passed, progress);
+  const { passed, names } = await passWaypoints(plan, { symbols, elf }, last, progress);
+  await sample(plan, names, passed, progress);
   return passed;
 }
 
-async function passWaypoints(plan: BootPlan, symbols: SymbolSource, last: string, progress: Progress) {
+async function passWaypoints(plan: BootPlan, { symbols, elf }: NamedKernel, last: string, progress: Progress) {
   const machine = await Machine.create(plan, { symbols });
-  const wanted = new Map<bigint, string>();
+  const wanted = new Map<string, bigint>();
   for (const name of USUAL_WAYPOINTS) {
     const address = symbols.address(name);
-    if (address !== undefined) wanted.set(address, name);
+    if (address !== undefined) wanted.set(name, address);
     if (name === last) break;
   }
+  const watch = new WaypointWatch(machine, wanted, elf);
   const passed: WaypointCost[] = [];
   let since = performance.now();
-  await machine.run({
-    maxInstructions: MOST_INSTRUCTIONS,
-    timeoutSeconds: LONGEST_SECONDS,
-    onSlice: () => progress.update(lineOf(plan, machine)),
-    stopAt: [...wanted.keys()],
-    onPlace: (at) => {
-      const name = wanted.get(at) as string;
+  const pass = (at: bigint): void => {
+    for (const name of watch.passed(at)) {
       const { instructions, virtualTimeNs } = machine;
       const now = performance.now();
       passed.push({ name, instructions, virtualTimeNs, hostMilliseconds: now - since, top: [] });
       since = now;
-      wanted.delete(at);
-      return name === last ? undefined : [...wanted.keys()];
+    }
+  };
+  await machine.run({
+    maxInstructions: MOST_INSTRUCTIONS,
+    timeoutSeconds: LONGEST_SECONDS,
+    onSlice: () => progress.update(lineOf(plan, machine)),
+    stopAt: watch.ahead(),
+    onKernel: (place) => {
+      watch.move(place);
+      pass(machine.vcpu.state().rip);
+      return watch.ahead();
+    },
+    onPlace: (at) => {
+      pass(at);
+      return watch.has(last) ? watch.ahead() : undefined;
     },
   });
-  return passed;
+  return { passed, names: machine.symbols ?? symbols };
 }
 
 /** The same run again, looked at every so many instructions, to the last place that it came to. */
-async function sample(plan: BootPlan, symbols: SymbolSource, passed: readonly WaypointCost[], progress: Progress) {
-  const machine = await Machine.create(plan, { symbols });
-  const nameOf = namer(plan, symbols);
+async function sample(plan: BootPlan, names: SymbolTable, passed: readonly WaypointCost[], progress: Progress) {
+  const machine = await Machine.create(plan);
+  const nameOf = namer(machine, names, passed[0]?.instructions ?? 0);
   for (const waypoint of passed) {
     const counts = new Map<string, number>();
     const start = machine.instructions;
@@ -98,11 +112,14 @@ const lineOf =
   (seconds: number) =>
     `${via}: ${machine.instructions.toLocaleString('en')} instructions, ${seconds.toFixed(0)} s`;
 
-function namer(plan: BootPlan, symbols: SymbolSource): (rip: bigint) => string {
-  // While a guest unpacks itself, something else is where the kernel will be: only virtual addresses are its own then.
-  const unpacksItself = plan.image.format === 'bzimage' && plan.image.payload && !plan.unpackedKernel;
-  const lowest = unpacksItself && symbols.count > symbols.perCpuCount ? symbols.addressAt(symbols.perCpuCount) : 0n;
-  return (rip) => (rip < lowest ? undefined : symbols.lookup(rip)?.name) ?? NAMELESS;
+function namer(machine: Machine, names: SymbolTable, entered: number): (rip: bigint) => string {
+  // While a guest unpacks itself, something else is where the kernel will be.
+  const { image, unpackedKernel } = machine.plan;
+  const unpacksItself = image.format === 'bzimage' && image.payload && !unpackedKernel;
+  return (rip) => {
+    if (unpacksItself && machine.instructions < entered) return NAMELESS;
+    return names.lookup(rip)?.name ?? NAMELESS;
+  };
 }
 
 /** A stored run as `--json` wrote it. */

@@ -8,6 +8,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { benchLoaders, loaderMachine, loadersText } from './bench-loaders.ts';
+import { loadersPage } from './bench-page.ts';
 import {
   checkCheckout,
   chooseEmulators,
@@ -78,6 +79,7 @@ export function addBench(program: Command): void {
     .option('--rounds <n>', 'each figure is the median of so many', '7')
     .option('--no-guest', 'do not run the guest to start_kernel')
     .option('--json <file>', 'everything that was measured')
+    .option('--html <file>', 'the same as a page with charts')
     .option('--against <file>', 'a stored --json: exit 1 when a loader or a path has become dearer')
     .option('--tolerance <percent>', 'how much dearer is no matter', '0.1')
     .addHelpText('after', LOADERS_HELP)
@@ -94,6 +96,7 @@ frame by frame in the machine: with identity the frames are in order, scrambled 
   zeropage bench loaders                                  the built-in guest
   zeropage bench loaders vmlinuz --memory 512M            a kernel, through every path it supports
   zeropage bench loaders vmlinuz --via pvh,xen-pv --json loaders.json
+  zeropage bench loaders vmlinuz --html loaders.html      bars on common axes, in one file
 
 A second table follows the guest to start_kernel: instructions and virtual time to each place where Linux's paths come by,
 and the functions that most of them went into (sampled). Without symbols there are no such places.
@@ -114,15 +117,17 @@ type LoadersOptions = {
   rounds: string;
   guest: boolean;
   json?: string;
+  html?: string;
   against?: string;
   tolerance: string;
 };
 
 async function loaders(kernels: string[], given: LoadersOptions): Promise<void> {
-  const { guest, json, against, ...options } = given;
+  const { guest, json, html, against, ...options } = given;
   const rounds = parseCount(options.rounds, '--rounds', 1, 1000);
   const tolerance = parsePercent(options.tolerance, '--tolerance');
   if (json) checkWritable(json, '--json');
+  if (html) checkWritable(html, '--html');
   const stored =
     against === undefined
       ? undefined
@@ -136,8 +141,13 @@ async function loaders(kernels: string[], given: LoadersOptions): Promise<void> 
     const document = { schema: 1, machine: loaderMachine(), rounds, memory: options.memory, loaders: rows };
     writeFileWhole(json, `${JSON.stringify(document, null, 2)}\n`);
   }
-  if (stored && against !== undefined) {
-    const dearer = dearerThan(stored, rows, tolerance);
+  const dearer = stored && dearerThan(stored, rows, tolerance);
+  if (html) {
+    const held = dearer && against !== undefined ? { file: against, dearer } : undefined;
+    const page = { machine: loaderMachine(), rounds, memory: options.memory, rows, ...(held && { against: held }) };
+    writeFileWhole(html, loadersPage(page));
+  }
+  if (stored && dearer && against !== undefined) {
     new FdOutput(1).write(dearerText(stored, rows, dearer, against));
     if (dearer.length > 0) process.exitCode = 1;
   }

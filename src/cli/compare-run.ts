@@ -50,7 +50,7 @@ export async function runPaths(
   const records: RunRecord[] = [];
   const handedOver: HandedOver[] = [];
   const names = new Map<string, ReadonlySet<string>>();
-  const bySymbols = new Map<SymbolSource, ReadonlySet<string>>();
+  const globals = new Map<string, ReadonlySet<string>>();
   for (const via of await choosePaths(kernel, options.via)) {
     if (options.signal?.aborted) break;
     const { memory, cmdline, initrd } = options;
@@ -61,13 +61,9 @@ export async function runPaths(
     const { handover } = traced.plan;
     if (handover) handedOver.push({ via, struct: handover.struct, fields: handoverFields(traced.plan) });
     if (symbols) {
-      let known = bySymbols.get(symbols);
-      if (!known) {
-        const starts = functionStarts(symbols);
-        known = functionNames(Array.from({ length: starts.count }, (_, index) => starts.nameAt(index)));
-        bySymbols.set(symbols, known);
-      }
-      names.set(via, known);
+      const starts = functionStarts(symbols);
+      names.set(via, functionNames(Array.from({ length: starts.count }, (_, index) => starts.nameAt(index))));
+      globals.set(via, functionNames(globalFunctions(symbols)));
     }
     let instructions = () => 0;
     const { record } = await tracedRun(traced.plan, {
@@ -90,7 +86,13 @@ export async function runPaths(
     });
     records.push(record);
   }
-  return { records, known: (via) => names.get(via), handedOver };
+  return { records, known: (via) => names.get(via), globals: (via) => globals.get(via), handedOver };
+}
+
+function* globalFunctions(symbols: SymbolSource): Generator<string> {
+  for (let index = symbols.perCpuCount; index < symbols.count; index++) {
+    if (symbols.isFunctionAt(index) && symbols.bindingAt(index) === 'global') yield symbols.nameAt(index);
+  }
 }
 
 async function choosePaths(kernel: string, asked: readonly string[] | undefined): Promise<string[]> {

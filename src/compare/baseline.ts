@@ -2,7 +2,7 @@
  *
  *     index.json               which paths, of which kernels, with which inputs; schema and versions
  *     linux64.json ...         one record for each path, as `boot --trace` writes it
- *     functions-1a2b3c4d.txt   the names of all functions of a kernel, one a line, by the kernel's hash
+ *     functions-1a2b3c4d.txt   the names of all functions of a kernel, one a line, by the kernel's hash; T behind a global one
  *
  * The list of functions is what tells a function that is no longer called from one that is no longer there. All of it is
  * text that a version control system can keep and show.
@@ -28,14 +28,16 @@ type Index = {
 };
 
 /** File name → contents. */
-export function baselineFiles({ records, known }: RunSet, zeropage: string): Map<string, string> {
+export function baselineFiles({ records, known, globals }: RunSet, zeropage: string): Map<string, string> {
   const files = new Map<string, string>();
   const index: Index = { schema: BASELINE_SCHEMA, recordSchema: RECORD_SCHEMA, zeropage, paths: [] };
   for (const record of records) {
     const { via, kernel } = record;
     const names = known(via);
     const functions = names && `functions-${kernel.sha256.slice(0, 8)}.txt`;
-    if (functions && names) files.set(functions, `${[...names].sort().join('\n')}\n`);
+    const others = globals?.(via);
+    const lines = [...(names ?? [])].sort().map((name) => (others?.has(name) ? `${name} T` : name));
+    if (functions) files.set(functions, `${lines.join('\n')}\n`);
     const version = kernel.version === undefined ? {} : { version: kernel.version };
     index.paths.push({
       ...{ via, file: `${via}.json`, kernel: kernel.name, sha256: kernel.sha256, ...version },
@@ -57,15 +59,19 @@ export function readBaseline(read: (file: string) => string | undefined, where: 
     throw damaged(BASELINE_INDEX, where, 'its list of paths is no list of { via, file, kernel, sha256 }');
   }
   const known = new Map<string, ReadonlySet<string>>();
+  const globals = new Map<string, ReadonlySet<string>>();
   const records = index.paths.map(({ via, file, functions }) => {
     const record = parsed<RunRecord>(read(file), file, where);
     checkRecord(record, via, file, where);
     const names = functions === undefined ? undefined : read(functions);
     if (functions !== undefined && names === undefined) throw damaged(functions, where, 'there is no such file');
-    if (names !== undefined) known.set(via, new Set(names.split('\n').filter((name) => name !== '')));
+    const lines = (names ?? '').split('\n').filter((line) => line !== '');
+    const marked = lines.filter((line) => line.endsWith(' T')).map((line) => line.slice(0, -2));
+    if (names !== undefined) known.set(via, new Set(lines.map((line) => line.replace(/ T$/, ''))));
+    if (marked.length > 0) globals.set(via, new Set(marked));
     return record;
   });
-  return { records, known: (via) => known.get(via) };
+  return { records, known: (via) => known.get(via), globals: (via) => globals.get(via) };
 }
 
 /** The names of functions as comparisons ask for them. */

@@ -6,8 +6,9 @@
  * - timing and printed strings: sets and order of first entries count, never how often or when; functions that hang off
  *   interrupts are told as notes at most;
  * - inlining: compare/steps.ts sees it in the tree of first calls. A function that vanished on all paths alike is a note.
- *   One that only one path ever ran is a note, too, when the image does not have it any more, for nobody can tell then;
- *   whether its effect is gone shows in the state (compare/state-changes.ts). A function that common code stopped calling
+ *   One that only one path ever ran is a note, too, when the image does not have it any more, for nobody can tell then,
+ *   unless it was a global one, which stays in the image when it is inlined. Whether its effect is gone shows in the
+ *   state (compare/state-changes.ts). A function that common code stopped calling
  *   has stopped for all, also for a path that comes to it by another way;
  * - new code: a function is held only against paths whose kernel has it.
  * May not: open files; runs are handed over.   Next: compare/baseline.ts. */
@@ -22,7 +23,12 @@ import { comparableState, doings, isMembership } from './state-changes.ts';
 import { type PathChange, pathChange, type Step, type StepKind } from './steps.ts';
 
 /** Runs of one kernel, and the names of all its functions. */
-export type RunSet = { records: readonly RunRecord[]; known: KnownFunctions };
+export type RunSet = {
+  records: readonly RunRecord[];
+  known: KnownFunctions;
+  /** Those of them that other files of the source may call; undefined when nobody knows. */
+  globals?: KnownFunctions;
+};
 
 export type Changes = {
   /** Where the paths meet. */
@@ -239,10 +245,15 @@ function isOnlyInlining(
   roots: readonly OnPath[],
   others: readonly PathChange[],
   changes: readonly PathChange[],
-  { stored, now }: Sets,
+  { stored, now, newCompiler }: Sets,
 ): boolean {
   const isGone = (set: RunSet) => roots.every(({ change }) => set.known(change.via)?.has(name) === false);
-  if (kind === 'lost' && others.length === 0) return isGone(now);
+  if (kind === 'lost' && others.length === 0) {
+    // A compiler keeps a global function in the image, however often it has inlined it: somebody has taken this one away.
+    // With link-time optimisation it would not, but then its symbol would not be global.
+    const wasGlobal = roots.every(({ change }) => stored.globals?.(change.via)?.has(name) === true);
+    return isGone(now) && (!wasGlobal || newCompiler);
+  }
   if (kind === 'lost' || kind === 'later' || kind === 'other caller') {
     return roots.every(({ change }) => stoppedForAll(name, change, changes));
   }
@@ -335,6 +346,12 @@ function stepFinding(
       },
     ];
   });
+  if (gone && !noise) {
+    evidence.push({
+      path: paths[0],
+      text: 'the image does not have it any more, and it was global, so it was not inlined',
+    });
+  }
   if (kind === 'moved') evidence.push(...on.flatMap((change) => neighbours(change, name)));
   if (kind === 'gained' && on.every(({ via }) => stored.known(via)?.has(name) === false)) {
     evidence.push({ path: paths[0], text: 'the stored kernel did not have this function' });

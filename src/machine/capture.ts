@@ -2,7 +2,7 @@
  *
  * Everything is read without touching anything, so a capture changes no trace. What is long is cut by rule and not by
  * luck: at most so many ranges, gates and bytes, always the first ones.
- * May not: judge; what may differ is compare's business.   Next: machine/traced-run.ts. */
+ * May not: judge; what may differ is compare's business.   Next: machine/waypoint-watch.ts. */
 import { hex } from '../base/numbers.ts';
 import { BootParams } from '../layout/boot-params.ts';
 import type { Btf } from '../symbols/btf.ts';

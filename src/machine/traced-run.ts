@@ -7,14 +7,14 @@
 import { BootError } from '../base/errors.ts';
 import { hex } from '../base/numbers.ts';
 import type { BootPlan } from '../boot/plan.ts';
-import { type ElfImage, isElf } from '../image/kernel-image.ts';
+import type { ElfImage } from '../image/kernel-image.ts';
 import { type Btf, readBtf } from '../symbols/btf.ts';
 import { type FunctionStarts, functionStarts } from '../symbols/functions.ts';
 import { isMovedCode, type KernelPlace } from '../symbols/kernel-place.ts';
 import type { SymbolSource } from '../symbols/symbol-list.ts';
 import { readSymtab } from '../symbols/symtab.ts';
 import { kernelVariable } from '../symbols/variables.ts';
-import { type FunctionList, FunctionMap, type PhysicalRange } from '../trace/function-map.ts';
+import { type FunctionList, FunctionMap } from '../trace/function-map.ts';
 import { TABLE, type TraceEvent, TraceRecorder } from '../trace/recorder.ts';
 import { type EventRun, type FunctionRun, RECORD_SCHEMA, type RunRecord, type Waypoint } from '../trace/run-record.ts';
 import { VECTOR_NAMES } from '../x86/constants.ts';
@@ -23,6 +23,7 @@ import { type CapturedObject, captureState } from './capture.ts';
 import type { ExitReason } from './exit-reason.ts';
 import { Leftovers } from './leftovers.ts';
 import { type AsyncRunOptions, Machine, type MachineOptions, type SymbolTable } from './machine.ts';
+import { codeOf, physicalRanges, placeName, WaypointWatch } from './waypoint-watch.ts';
 
 /** Names of a kernel, and the ELF file that they belong to. */
 export type TracedKernel = {
@@ -73,7 +74,6 @@ const LARGEST_USUAL = 4096;
 /** A small kernel's own variables are captured one and all, up to this size each. */
 const LARGEST_OTHER = 512;
 const SMALL_KERNEL = 1000;
-const CODE_BYTES = 16;
 
 export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Promise<TracedRun> {
   const { kernel, waypoints = [], until, objects = [], events = true, sha256, ...rest } = options;
@@ -89,76 +89,61 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
     const address = symbols?.address(name);
     if (address !== undefined) wanted.set(name, address);
   }
-  for (const place of waypoints) wanted.set(nameOf(place), addressOf(machine, place, '--waypoint'));
-  if (until !== undefined) wanted.set(nameOf(until), addressOf(machine, until, '--until'));
+  for (const place of waypoints) wanted.set(placeName(place), addressOf(machine, place, '--waypoint'));
+  if (until !== undefined) wanted.set(placeName(until), addressOf(machine, until, '--until'));
+  const watch = new WaypointWatch(machine, wanted, kernel.elf);
+  const readKernel = (address: bigint, length: number) => watch.read(address, length);
   const chosen = chooseObjects(kernel, objects, plan);
   let captured: readonly CapturedObject[] = chosen;
   const reached: Waypoint[] = [];
   const counts: Int32Array[] = [];
-  let lies = ranges;
-  const readLinked = (address: bigint, length: number) => {
-    const range = lies.find(({ vaddr, size }) => address >= vaddr && address + BigInt(length) <= vaddr + size);
-    if (!range) return machine.peek(address, length);
-    return machine.physical(Number(address - range.vaddr + range.paddr), length);
-  };
   let leftovers: Leftovers | undefined;
   const capture = (name: string): void => {
     const state = captureState(machine, captured);
-    if (leftovers) state.objects.push(...leftovers.objects(readLinked));
+    if (leftovers) state.objects.push(...leftovers.objects(readKernel));
     reached.push({ name, at: machine.instructions, ns: machine.virtualTimeNs, state });
     counts.push(recorder.readCounts());
   };
 
-  let physical = physicalPlaces(wanted, ranges, kernel.elf);
-  let isSame = isSameCode;
-
   const pass = (here: bigint): void => {
-    const early = physical.get(here);
-    const found = early && machine.peek(here, early.code.length);
-    const there = early && found && isSame(found, early.code) ? early.address : here;
-    const names = [...wanted].filter(([, address]) => address === here || address === there).map(([name]) => name);
-    for (const name of names) {
+    for (const name of watch.passed(here)) {
       capture(name);
       options.onWaypoint?.(name, machine);
-      wanted.delete(name);
     }
-  };
-  const ahead = () => {
-    const places = new Set(wanted.values());
-    return [...places, ...[...physical].filter(([, { address }]) => places.has(address)).map(([at]) => at)];
   };
 
   /** A kernel that unpacked itself is about to run: now it is known where it does. */
   let enteredAt: number | undefined;
-  const onKernel = ({ virtual, physical: distance }: KernelPlace): readonly bigint[] => {
+  const onKernel = (place: KernelPlace): readonly bigint[] => {
+    const { virtual, physical } = place;
     enteredAt = machine.instructions;
-    const now = ranges.map(({ paddr, ...range }) => ({ ...range, paddr: paddr + distance }));
-    const isMoved = (found: Uint8Array, linked: Uint8Array) => isMovedCode(found, linked, virtual);
-    map?.place(virtual, now, isMoved);
-    for (const [name, address] of wanted) wanted.set(name, machine.symbols?.address(name) ?? address);
+    watch.move(place);
+    const there = ranges.map(({ paddr, ...range }) => ({ ...range, paddr: paddr + physical }));
+    map?.place(virtual, there, (found, linked) => isMovedCode(found, linked, virtual));
     captured = chosen.map((object) => (object.perCpu ? object : { ...object, address: object.address + virtual }));
-    lies = now.map(({ vaddr, ...range }) => ({ ...range, vaddr: vaddr + virtual }));
-    physical = physicalPlaces(wanted, lies, kernel.elf, virtual);
-    isSame = isMoved;
-    leftovers = new Leftovers(machine, readLinked);
+    leftovers ??= new Leftovers(machine, readKernel);
     pass(machine.vcpu.state().rip); // the entry itself may be a waypoint
-    return ahead();
+    return watch.ahead();
   };
 
   const restoredAfter = machine.instructions;
   options.onMachine?.(machine);
-  // The kernel of a machine from a snapshot began long ago.
-  if (!movableOf(symbols) && machine.instructions === 0) leftovers = new Leftovers(machine, readLinked);
+  // A machine that goes on from a saved state has its kernel running already: what it left uncleared nobody knows then.
+  const goesOn = machine.instructions > 0;
+  if (goesOn && machine.symbols && machine.kernelPlace) {
+    leftovers = new Leftovers({ symbols: undefined }, readKernel);
+    onKernel(machine.kernelPlace);
+  } else if (!movableOf(symbols) && !goesOn) leftovers = new Leftovers(machine, readKernel);
   capture('entry');
-  const last = until === undefined ? undefined : nameOf(until);
+  const last = until === undefined ? undefined : placeName(until);
   const { signal, onSlice, interactive, maxInstructions, timeoutSeconds } = rest;
   const exit = await machine.run({
     ...{ signal, onSlice, interactive, maxInstructions, timeoutSeconds, until },
-    stopAt: ahead(),
+    stopAt: watch.ahead(),
     ...(movableOf(symbols) && { onKernel }),
     onPlace: (at) => {
       pass(at);
-      return last !== undefined && !wanted.has(last) ? undefined : ahead();
+      return last !== undefined && !watch.has(last) ? undefined : watch.ahead();
     },
   });
   if (exit.kind === 'until') pass(machine.vcpu.state().rip);
@@ -204,42 +189,9 @@ export async function tracedRun(plan: BootPlan, options: TracedRunOptions): Prom
   return { record, exit, machine };
 }
 
-type EarlyPlace = { address: bigint; code: Uint8Array };
-
-/** The first waypoints may be passed before the kernel's page tables are on, at physical addresses. Other code may have
- * been there before, so it must be the kernel's own. */
-function physicalPlaces(
-  wanted: ReadonlyMap<string, bigint>,
-  ranges: readonly PhysicalRange[],
-  elf: ElfImage | undefined,
-  moved = 0n,
-): Map<bigint, EarlyPlace> {
-  const places = new Map<bigint, EarlyPlace>();
-  for (const address of wanted.values()) {
-    const range = ranges.find(({ vaddr, size }) => address >= vaddr && address < vaddr + size);
-    const code = elf && codeOf(elf, address - moved);
-    if (range && code && range.vaddr !== range.paddr)
-      places.set(address - range.vaddr + range.paddr, { address, code });
-  }
-  return places;
-}
-
-const isSameCode = (found: Uint8Array, code: Uint8Array): boolean => found.every((byte, i) => byte === code[i]);
-
 const movableOf = (symbols: (SymbolSource & SymbolTable) | undefined) => symbols?.movable;
 
 const signedHex = (value: bigint): string => (value < 0n ? `-${hex(-value)}` : hex(value));
-
-function codeOf(elf: ElfImage, address: bigint): Uint8Array | undefined {
-  const segment = elf.segments.find(
-    ({ type, vaddr, filesz }) => type === 1 && address >= vaddr && address < vaddr + BigInt(filesz),
-  );
-  if (!segment) return undefined;
-  const at = segment.offset + Number(address - segment.vaddr);
-  return elf.bytes.subarray(at, at + CODE_BYTES);
-}
-
-const nameOf = (place: string | bigint): string => (typeof place === 'bigint' ? hex(place) : place);
 
 function addressOf(machine: Machine, place: string | bigint, option: string): bigint {
   if (typeof place === 'bigint') return place;
@@ -259,15 +211,6 @@ function withCode(starts: FunctionStarts, elf: ElfImage | undefined): FunctionLi
     nameAt: (slot) => starts.nameAt(slot),
     codeAt: (slot) => elf && codeOf(elf, starts.addresses[slot]),
   };
-}
-
-/** Where the kernel runs before its own page tables are on. A PV guest never does. */
-function physicalRanges(plan: BootPlan, elf: ElfImage | undefined): PhysicalRange[] {
-  const loaded = elf ?? plan.unpackedKernel ?? (isElf(plan.image) ? plan.image : undefined);
-  if (!loaded || plan.personality === 'xen-pv') return [];
-  return loaded.segments
-    .filter(({ type, memsz }) => type === 1 && memsz > 0)
-    .map(({ vaddr, paddr, memsz }) => ({ vaddr, paddr, size: BigInt(memsz) }));
 }
 
 function chooseObjects(

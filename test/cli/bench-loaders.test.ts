@@ -58,6 +58,35 @@ describe('bench loaders', { concurrent: true }, () => {
     expect(scrambled.bytesWritten).toBe(identity.bytesWritten);
   });
 
+  it('draws the same as a page that needs nothing but itself', async () => {
+    const folder = scratch();
+    const [page, json, dear] = ['loaders.html', 'a.json', 'b.json'].map((name) => join(folder, name));
+    const args = ['bench', 'loaders', 'tiny', '--via', 'linux64,pvh', '--rounds', '1'];
+    expect((await zeropage([...args, '--json', json])).code).toBe(0);
+    const document = JSON.parse(readFileSync(json, 'utf8')) as { loaders: Row[] };
+    document.loaders[0].waypoints[0].instructions -= 5000;
+    writeFileSync(dear, JSON.stringify(document));
+    expect((await zeropage([...args, '--html', page, '--against', dear])).code).toBe(1);
+    const text = readFileSync(page, 'utf8');
+    expect(text).toContain("default-src 'none'");
+    expect(text).not.toMatch(/<script|https?:|url\(|src=/);
+    expect(text).toMatch(/class="verdict bad">1 dearer</);
+    // A bar for each path in each chart, with the waypoints as its parts; far apart, so to two scales.
+    const charts = text.split('<h3>').filter((part) => part.includes('class="bars"'));
+    expect(charts.map((chart) => chart.slice(0, chart.indexOf('</h3>')))).toEqual([
+      ...['Instructions of the guest to start_kernel', 'Milliseconds of the host'],
+    ]);
+    for (const name of ['startup_64', 'x86_64_start_kernel', 'start_kernel'])
+      expect(charts[0]).toContain(`>${name}</text>`);
+    const { instructionsToStartKernel } = document.loaders[1];
+    expect(charts[0]).toContain(`>${instructionsToStartKernel?.toLocaleString('en')}<`);
+    expect(charts[0].split('class="bars"').length - 1).toBe(text.includes('by logarithm') ? 2 : 1);
+    const widths = [...charts[0].matchAll(/ x="([\d.]+)%" width="([\d.]+)%"/g)].map(
+      ([, x, width]) => Number(x) + Number(width),
+    );
+    expect(Math.max(...widths)).toBeCloseTo(100, 1);
+  });
+
   it('takes some of the paths, and does not run the guest when it is not wanted', async () => {
     const args = ['bench', 'loaders', 'tiny', '--via', 'pvh,linux64', '--rounds', '1', '--no-guest'];
     const { code, stdout } = await zeropage(args);

@@ -39,6 +39,7 @@ const ALARMING: readonly [what: string, edits: readonly Edit[], id: string, titl
   ['dropped on xen-pv, and the path dies of it', [[XEN, step('phys-bits', 'get_cpu_address_sizes\\(\\);'), '']], 'lost/get_cpu_address_sizes/xen-pv', /xen-pv lost get_cpu_address_sizes/],
   ["dropped, though no other path has it", [[XEN, '\txen_reserve_special_pages();', '']], 'lost/xen_reserve_special_pages/xen-pv', /no other path has it/],
   ['dropped with its source', [[XEN, '\tfill_boot_params(info);', '\t(void)fill_boot_params;']], 'lost/fill_boot_params/xen-pv', /its effect is gone/],
+  ['dropped with its source, though no other path has it', [[XEN, '\txen_reserve_special_pages();', ''], ['tiny/paravirt/xen_mmu.c', /void xen_reserve_special_pages\(void\)\n{[^}]*}\n/, '']], 'lost/xen_reserve_special_pages/xen-pv', /no other path has it/],
   ['dropped in common code on one path', [[SETUP, '\tmtrr_bp_init();', '\tif (boot_params.hdr.hardware_subarch != X86_SUBARCH_XEN)\n\t\tmtrr_bp_init();']], 'lost/mtrr_bp_init/xen-pv', /linux64 and pvh still run it/],
   ['dropped in the assembly of pvh', [['tiny/entry/pvh.S', /\tcall\tload_percpu_segment/, '']], 'other-caller/load_percpu_segment/pvh', /startup_64 calls it first now, and pvh_start did/],
   ['added on the bare-metal paths', [[HEAD, '\tidt_setup_early_handler();', '\tidt_setup_early_handler();\n\tearly_feature_init();'], [HEAD, '/* From entry', `${FEATURE}/* From entry`]], 'gained/early_feature_init/linux64+pvh', /xen-pv did not/],
