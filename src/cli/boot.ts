@@ -3,7 +3,7 @@
  * Standard output carries the guest's console and nothing else; whatever we have to say goes to standard error. The
  * order: options, file, plan, machine, run, then dumps, recording, report, and a closing line. Ctrl-C and SIGTERM end
  * the run in order, so all of that still happens; a second one leaves at once.
- * May not: judge the guest (machine/verdict.ts does).   Next: cli/boot-trace.ts. */
+ * May not: judge the guest (machine/verdict.ts does).   Next: cli/host-usage.ts. */
 import { createHash } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { hex, MiB } from '../base/numbers.ts';
@@ -22,6 +22,7 @@ import { bootHelp, VIA_CHOICES, VIA_KNOWN } from './boot-help.ts';
 import { type BootOptions, type BootSettings, bootSettings } from './boot-settings.ts';
 import { kernelToTrace, listenToLines, traceLines, writeTraces } from './boot-trace.ts';
 import { writeFileWhole } from './files.ts';
+import { peakMemory } from './host-usage.ts';
 import { initrdOfProgram, readInitrd, wantsInitramfs } from './initrd-file.ts';
 import { KEYS_HELP, KEYS_HINT, openKeyboard } from './interactive.ts';
 import { openKernel, readFileBytes, unpackKernel } from './kernel-file.ts';
@@ -416,6 +417,7 @@ class BootCommand {
         sinceProcessStart: round(performance.now()),
         instructionsPerSecond: Math.round(((machine.instructions - this.#before) / this.#milliseconds.run) * 1000),
         memory: process.memoryUsage.rss(),
+        peakMemory: peakMemory(),
         node: process.version,
         ...(this.#state && { from: this.#options.from, fromInstructions: this.#before }),
       };

@@ -69,6 +69,7 @@ describe('boot', { concurrent: true, timeout: 60_000 }, () => {
     );
     const [one, other] = reports;
     expect(Object.keys(one.report.host.milliseconds)).toEqual(['read', 'plan', 'place', 'run']);
+    expect(one.report.host.peakMemory).toBeGreaterThan(3e7);
     delete one.report.host;
     delete other.report.host;
     expect(one.report).toEqual(other.report);
