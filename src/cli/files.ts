@@ -38,6 +38,7 @@ export function writeFileWhole(
       const draft = join(folder, basename(file));
       writePieces(draft, data, durable);
       renameSync(draft, file);
+      if (durable) syncFolder(dirname(file));
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -48,6 +49,20 @@ export function writeFileWhole(
       why: (error as Error).message,
       fix: 'make room or choose another place, and run again',
     });
+  }
+}
+
+/** A name is on the disk when its folder is; not every system lets a folder be opened. */
+function syncFolder(folder: string): void {
+  try {
+    const fd = openSync(folder, 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // The bytes are there; the name follows when the system writes it.
   }
 }
 

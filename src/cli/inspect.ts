@@ -16,11 +16,15 @@ import { ELF_MACHINES, ELF_TYPES, SEGMENT_TYPES } from '../layout/elf.ts';
 import { MULTIBOOT_AOUT_KLUDGE, MULTIBOOT_VIDEO_MODE, MultibootHeader } from '../layout/multiboot.ts';
 import { HDRS_MAGIC, PROTOCOLS, SetupHeader } from '../layout/setup-header.ts';
 import { XEN_ELFNOTE, XEN_FEATURES, XEN_NOTES } from '../layout/xen-notes.ts';
+import { snapshotFacts } from '../machine/snapshot.ts';
+import { looksLikeSnapshot } from '../machine/snapshot-file.ts';
 import { readSymtab } from '../symbols/symtab.ts';
 import { nodeUnpackers } from './host.ts';
 import { inspectionText } from './inspect-text.ts';
 import { parseFile, resolveKernel } from './kernel-file.ts';
 import { FdOutput } from './output.ts';
+import { snapshotJson, snapshotText } from './snapshot.ts';
+import { bytesSource, nodeSnapshotHost } from './snapshot-host.ts';
 import { COLOURED, PLAIN } from './text-table.ts';
 
 /** Everything `--json` prints. Numbers that are addresses, offsets or header values are hex strings; sizes are numbers. */
@@ -102,6 +106,13 @@ export function addInspect(program: Command): void {
     .option('--json', 'for machines')
     .action(async (kernel: string, { json }: { json?: boolean }) => {
       const { name, path, bytes } = await resolveKernel(kernel);
+      if (looksLikeSnapshot(bytes)) {
+        const facts = snapshotFacts(bytesSource(name, bytes), nodeSnapshotHost);
+        new FdOutput(1).write(
+          json ? `${snapshotJson(facts, path, bytes.length)}\n` : snapshotText(facts, name, bytes.length),
+        );
+        return;
+      }
       const { inspection, damage } = inspectKernel(parseFile(name, bytes), path);
       const terminal = process.stdout.isTTY === true;
       const width = Math.min(Math.max((terminal && process.stdout.columns) || 100, 80), 120);

@@ -13,6 +13,7 @@ import { looksLikeElf } from '../image/elf.ts';
 import type { BzImage, ElfImage, KernelImage } from '../image/kernel-image.ts';
 import { flatImage, parseKernel } from '../image/parse.ts';
 import { unpackKernel as unpack } from '../image/unpack-kernel.ts';
+import { looksLikeSnapshot } from '../machine/snapshot-file.ts';
 import { findGuest, GUESTS, guestImagePath } from './guests.ts';
 import { nodeUnpackers } from './host.ts';
 
@@ -42,6 +43,14 @@ export async function openKernel(kernel: string, via?: string): Promise<KernelIm
 
 /** On the flat paths anything without another format's magic is code, even when it ends like a boot sector. */
 export function parseFile(name: string, bytes: Uint8Array, via?: string): KernelImage {
+  if (looksLikeSnapshot(bytes)) {
+    throw new ImageError({
+      what: `${name} is no kernel`,
+      where: name,
+      why: 'it is a machine that --save-state has kept',
+      fix: `go on from it with boot --from ${name}; inspect says what it is`,
+    });
+  }
   const flat = via === 'flat32' || via === 'flat64';
   if (flat && !looksLikeElf(bytes) && !looksLikeBzImage(bytes)) return flatImage(name, bytes);
   return parseKernel(name, bytes, { host: nodeUnpackers });

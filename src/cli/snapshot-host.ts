@@ -12,6 +12,9 @@ import { version } from './exit-codes.ts';
 
 const PARAMETERS = { [zlib.BROTLI_PARAM_QUALITY]: 0, [zlib.BROTLI_PARAM_LGWIN]: 20 };
 
+/** Not a Buffer, whose `slice` does not copy. */
+const plain = ({ buffer, byteOffset, length }: Buffer) => new Uint8Array(buffer, byteOffset, length);
+
 export const nodeSnapshotHost: SnapshotHost = {
   sha256(...pieces) {
     const hash = createHash('sha256');
@@ -19,8 +22,8 @@ export const nodeSnapshotHost: SnapshotHost = {
     return hash.digest('hex');
   },
   pack: (bytes) =>
-    brotliCompressSync(bytes, { params: { ...PARAMETERS, [zlib.BROTLI_PARAM_SIZE_HINT]: bytes.length } }),
-  unpack: (bytes, size) => brotliDecompressSync(bytes, { maxOutputLength: Math.max(1, size) }),
+    plain(brotliCompressSync(bytes, { params: { ...PARAMETERS, [zlib.BROTLI_PARAM_SIZE_HINT]: bytes.length } })),
+  unpack: (bytes, size) => plain(brotliDecompressSync(bytes, { maxOutputLength: Math.max(1, size) })),
   version: version(),
 };
 

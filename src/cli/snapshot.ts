@@ -8,6 +8,7 @@
 import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { BootError } from '../base/errors.ts';
+import { formatSize, hex } from '../base/numbers.ts';
 import type { BootPlan } from '../boot/index.ts';
 import type { ExitReason } from '../machine/exit-reason.ts';
 import type { Machine, SymbolTable } from '../machine/machine.ts';
@@ -17,6 +18,7 @@ import {
   type RestoreOptions,
   restoreMachine,
   type Snapshot,
+  type SnapshotFacts,
 } from '../machine/snapshot.ts';
 import type { SnapshotSource } from '../machine/snapshot-file.ts';
 import type { TracedKernel } from '../machine/traced-run.ts';
@@ -167,3 +169,27 @@ export function notSaved(exit: ExitReason, file: string, place: Place | undefine
 
 /** As --memory would have it: what else is asked for is held against it. */
 export const memoryOf = ({ snapshot }: OpenedState): string => String(snapshot.facts.memorySize);
+
+/** `inspect` of a snapshot. */
+export function snapshotText({ kernel, ...facts }: SnapshotFacts, name: string, size: number): string {
+  const at = facts.place === undefined ? hex(facts.rip) : `${facts.place} (${hex(facts.rip)})`;
+  const rows: readonly (readonly [string, string])[] = [
+    ['kernel', `${kernel.path ?? kernel.name}${kernel.version === undefined ? '' : `, ${kernel.version}`}`],
+    ['SHA-256', kernel.sha256],
+    ['entered', `via ${facts.via}`],
+    ['memory', formatSize(facts.memorySize)],
+    ['command line', facts.cmdline === '' ? 'none' : JSON.stringify(facts.cmdline)],
+    ['stands at', at],
+    [
+      'after',
+      `${facts.instructions.toLocaleString('en')} instructions, ${(facts.virtualTimeNs / 1e9).toFixed(3)} s of virtual time`,
+    ],
+    ['written by', `zeropage ${facts.zeropage}`],
+  ];
+  const lines = rows.map(([what, says]) => `  ${what.padEnd(12)}  ${says}\n`);
+  return `${name}: a machine to go on from (boot --from ${name}), ${size.toLocaleString('en')} bytes\n${lines.join('')}`;
+}
+
+export function snapshotJson({ kernel, rip, ...facts }: SnapshotFacts, path: string, size: number): string {
+  return JSON.stringify({ schema: 1, snapshot: { path, size, ...facts, rip: hex(rip), kernel } }, null, 2);
+}

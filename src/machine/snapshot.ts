@@ -99,9 +99,8 @@ function factsOf(machine: Machine, host: SnapshotHost, { kernelPath }: SnapshotN
 
 /** Where registers and tables lie differs between versions of the engine; state of one is none for another. */
 function layoutOf(host: SnapshotHost): string {
-  const numbers = JSON.stringify(Object.entries(state), (_, value) =>
-    typeof value === 'bigint' ? String(value) : value,
-  );
+  const named = Object.entries(state).sort(([a], [b]) => (a < b ? -1 : 1));
+  const numbers = JSON.stringify(named, (_, value) => (typeof value === 'bigint' ? String(value) : value));
   return host.sha256(new TextEncoder().encode(numbers));
 }
 
