@@ -10,10 +10,12 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { VmError } from './base/errors.ts';
-import type { BootSpec } from './boot/index.ts';
+import type { BootPlan, BootSpec } from './boot/index.ts';
 import { loadBaseline, saveBaseline } from './cli/baseline-folder.ts';
 import { runPaths } from './cli/compare-run.ts';
 import { readInitrd } from './cli/initrd-file.ts';
+import { openState, stateToTrace } from './cli/snapshot.ts';
+import { withSnapshotFile } from './cli/snapshot-host.ts';
 import { planTraced, sha256 } from './cli/traced.ts';
 import { BASELINE_INDEX } from './compare/baseline.ts';
 import { changesSince } from './compare/changes.ts';
@@ -21,7 +23,7 @@ import type { Finding } from './compare/findings.ts';
 import { sourceName } from './compare/names.ts';
 import { nearest } from './compare/rules/nearest.ts';
 import { type CrashReport, crashReport } from './machine/crash-report.ts';
-import { tracedRun } from './machine/traced-run.ts';
+import { type TracedKernel, type TracedRun, type TracedRunOptions, tracedRun } from './machine/traced-run.ts';
 import { functionStarts } from './symbols/functions.ts';
 import type { RunRecord } from './trace/run-record.ts';
 
@@ -33,6 +35,10 @@ export type ExpectBootOptions = {
   cmdline?: string;
   /** A file. */
   initrd?: string;
+  /** A snapshot of this kernel (boot --save-state) to go on from, instead of booting it: a saved start_kernel makes tests
+   * of large kernels quick. What ran before it is not seen. Path, memory, command line and initrd are those of the
+   * snapshot. It fails when the kernel is not the one that was saved. */
+  from?: string;
   /** A file to take symbols from, when the kernel has none. */
   symbols?: string;
   /** How far an expectation may run; it fails when it is not met by then. */
@@ -154,6 +160,8 @@ export class BootExpectation {
     const failure = this.#failure('toMatchBaseline');
     if (this.#negated) throw this.#usage('not.toMatchBaseline', 'a change on one path only is never what is wanted');
     const { kernel, options } = this.#subject;
+    if (options.from !== undefined)
+      throw this.#usage('{ from } with toMatchBaseline', 'a baseline tells of whole boots through several paths');
     const stored = existsSync(join(folder, BASELINE_INDEX)) ? loadBaseline(folder) : undefined;
     if (!stored && !update && isSet('CI')) {
       failure.message = `there is no baseline in ${resolve(folder)}\n  make one where CI is not set, and commit it`;
@@ -218,16 +226,39 @@ export class BootExpectation {
   async #boot(via: string, { until }: { until?: string | bigint }): Promise<Boot> {
     const { kernel, options } = this.#subject;
     const { memory, cmdline, symbols, maxInstructions, timeoutSeconds = DEFAULT_SECONDS } = options;
+    const limits = { until, maxInstructions, timeoutSeconds };
+    const run = async (plan: BootPlan, names: TracedKernel, create?: TracedRunOptions['create']): Promise<Boot> => {
+      const traced = tracedRun(plan, { kernel: names, sha256, ...limits, ...(create && { create }) });
+      return bootOf(
+        await traced.catch((error: unknown) => {
+          if (error instanceof VmError && typeof until === 'string') addHint(error, until, namesOf(names.symbols));
+          throw error;
+        }),
+        names,
+      );
+    };
+    if (options.from !== undefined) {
+      this.#checkFrom(options.from);
+      return withSnapshotFile(options.from, async (source) => {
+        const state = await openState(source, kernel);
+        const names = await stateToTrace(state, symbols, true);
+        return run(state.plan, names, (plan, made) => state.restore(plan, made ?? {}));
+      });
+    }
     const spec: BootSpec = { via: via as BootSpec['via'], memory, cmdline, initrd: await initrdOf(options) };
     const traced = await planTraced(kernel, spec, symbols);
-    const limits = { until, maxInstructions, timeoutSeconds };
-    const run = await tracedRun(traced.plan, { kernel: traced.kernel, sha256, ...limits }).catch((error: unknown) => {
-      if (error instanceof VmError && typeof until === 'string') addHint(error, until, namesOf(traced.kernel.symbols));
-      throw error;
-    });
-    const { record, exit, machine } = run;
-    const crash = exit.code >= 4 ? await crashReport(machine.scene(0), (at) => machine.symbolise(at)) : undefined;
-    return { record, functions: namesOf(traced.kernel.symbols), crash };
+    return run(traced.plan, traced.kernel);
+  }
+
+  /** What a snapshot has settled cannot be asked for again. */
+  #checkFrom(from: string): void {
+    const { via, memory, cmdline, initrd } = this.#subject.options;
+    const given = Object.entries({ via, memory, cmdline, initrd }).find(([, value]) => value !== undefined);
+    if (!given) return;
+    throw this.#usage(
+      `{ from: ${JSON.stringify(from)}, ${given[0]} }`,
+      'a snapshot goes on with what it was made with',
+    );
   }
 
   /** A test that asks for a misspelt function must not pass because it never ran. */
@@ -304,6 +335,11 @@ function findingText({ title, why, evidence }: Finding): string {
     ({ path, text, at }) => `    ${path}: ${text}${at === undefined ? '' : `, after ${count(at)} instructions`}`,
   );
   return [`  ${title}`, ...(why ? [`    ${why}`] : []), ...seen].join('\n');
+}
+
+async function bootOf({ record, exit, machine }: TracedRun, kernel: TracedKernel): Promise<Boot> {
+  const crash = exit.code >= 4 ? await crashReport(machine.scene(0), (at) => machine.symbolise(at)) : undefined;
+  return { record, functions: namesOf(kernel.symbols), crash };
 }
 
 function suggestion(name: string, functions: readonly string[]): string {

@@ -24,6 +24,8 @@ Examples:
       --after "login: " --send "root\\n" --after "# " --send "poweroff\\n"
   zeropage boot vmlinuz --append console=ttyS0 --expect /Freeing.*memory/ --report run.json
   zeropage boot vmlinuz --until start_kernel --dump 0x10000:4K:zeropage.bin
+  zeropage boot vmlinuz --append console=ttyS0 --until start_kernel --save-state start.snap
+  zeropage boot --from start.snap --expect /Run .init/
   zeropage boot code.bin --via flat64 --load 0x200000 --report run.json
   zeropage boot vmlinuz --via xen-pv --until rest_init --trace boot.perfetto.json --trace boot.json
 
