@@ -21,6 +21,8 @@ export class AddressSpace {
   /** Frames of Xen's pages, by name. */
   readonly #frames = new Map<string, number>();
   #nowhere = NOWHERE / PAGE;
+  /** Frames whose pages stay where they are: whoever is behind a ring must never lose it. */
+  readonly #fixed = new Set<number>();
 
   /** `size` bytes of RAM. */
   constructor(cpu: PersonalityCpu, size: number) {
@@ -56,8 +58,10 @@ export class AddressSpace {
     return this.#ram.length / PAGE;
   }
 
-  /** A page of Xen's; without a frame it is nowhere yet. Its address. */
-  add(name: string, frame = this.#nowhere++): number {
+  /** A page of Xen's: for good at this frame, or nowhere yet. Its address. */
+  add(name: string, fixedAt?: number): number {
+    if (fixedAt !== undefined) this.#fixed.add(fixedAt);
+    const frame = fixedAt ?? this.#nowhere++;
     this.#pages.set(frame, new Uint8Array(PAGE));
     this.#frames.set(name, frame);
     return frame * PAGE;
@@ -74,6 +78,10 @@ export class AddressSpace {
     return frame !== undefined && frame < NOWHERE / PAGE ? frame : undefined;
   }
 
+  isFixed(frame: number): boolean {
+    return this.#fixed.has(frame);
+  }
+
   /** Moves a page of Xen's to a frame of the guest's choice; what it had there is gone. */
   move(name: string, frame: number): void {
     const from = this.#frames.get(name) as number;
@@ -88,6 +96,7 @@ export class AddressSpace {
 
   /** Takes what is at a frame out of the guest's sight: a page of Xen's lives on, nowhere. */
   remove(frame: number): boolean {
+    if (this.isFixed(frame)) return false;
     if (this.#evict(frame)) return true;
     return frame < this.ramFrames;
   }

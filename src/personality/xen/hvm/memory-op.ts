@@ -1,6 +1,7 @@
 /** memory_op of a PVH guest: where Xen's pages are to be, what memory there is, and giving some of it back.
  *
- * A frame that was given back still reads as RAM, zeroed: only a guest that looks where it has nothing would notice.
+ * A frame that was given back still reads as RAM, zeroed: only a guest that looks where it has nothing would notice. The
+ * pages of its rings stay where they are: Xen would let a guest cover or drop them.
  * Follows: xen/common/memory.c, xen/arch/x86/mm.c (arch_memory_op), xen/arch/x86/mm/p2m.c; public/memory.h.
  * Next: personality/xen/hvm/hvm-op.ts. */
 import { E820Entry } from '../../../layout/boot-params.ts';
@@ -77,7 +78,7 @@ function addToPhysmap(domain: HvmDomain, arg: bigint): number {
   if (!isSelf(domid)) return -ESRCH;
   const index = Number(idx);
   const frame = Number(gpfn);
-  if (frame >= MOST_FRAMES) return -EINVAL;
+  if (frame >= MOST_FRAMES || domain.space.isFixed(frame)) return -EINVAL;
   switch (space) {
     case SPACE.SHARED_INFO:
       if (index !== 0) return -EINVAL;

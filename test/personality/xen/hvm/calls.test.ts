@@ -187,6 +187,7 @@ describe.each([64, 32] as const)('memory_op of %i bits', (bits) => {
   it.each([
     ['another domain', { domid: 2 }, ESRCH], ['a second shared_info', { index: 1 }, EINVAL],
     ['a frame beyond all addresses', { frame: 0x1000_0000 }, EINVAL],
+    ['the frame of a ring', { frame: 0xf_efff }, EINVAL],
     ['a grant frame too many', { space: 1, index: 32 }, EINVAL],
     ['a status frame of grants', { space: 1, index: 0x8000_0000 }, EINVAL], ['a space that is not there', { space: 9 }, ENOSYS],
   ])('refuses %s', async (_, { domid = 0x7ff0, space = 0, index = 0, frame = SHARED }: Record<string, number>, errno) => {
@@ -323,7 +324,7 @@ describe('grant_table_op', () => {
 });
 
 describe('vcpu_op', () => {
-  it('moves vcpu_info into any page that is there', async () => {
+  it('moves vcpu_info into any page of RAM, and into none of Xen’s', async () => {
     const guest = await HvmGuest.create();
     guest.place(0, 0, SHARED);
     const register = (frame: bigint, offset: number) => {
@@ -331,7 +332,9 @@ describe('vcpu_op', () => {
       guest.number(DATA + 8, offset, 4);
       return guest.call(24, 10, 0, DATA);
     };
-    expect([register(0x8_0000n, 0), register(1n << 60n, 0), register(0x140n, 0xff0)]).toEqual([EINVAL, EINVAL, EINVAL]);
+    guest.place(1, 0, 0x8_0000);
+    expect([register(0x8_0000n, 0), register(0xf_efffn, 0)]).toEqual([EINVAL, EINVAL]);
+    expect([register(0x8_0001n, 0), register(1n << 60n, 0), register(0x140n, 0xff0)]).toEqual([EINVAL, EINVAL, EINVAL]);
     expect(register(0x140n, 0x80)).toBe(0);
     expect([guest.u8(0x14_0080), guest.u64(0x14_0088)]).toEqual([1, 0xffff_ffff_ffff_ffffn]);
     expect(guest.u32(0x14_0080 + 0x38)).toBe(0x8000_0000);
