@@ -73,10 +73,21 @@ class VectorEvaluation implements VectorAlgebra<V> {
   /** ZF, PF and CF of a comparison. */
   flags: number | undefined;
 
+  /** MXCSR's new value. */
+  newControl: number | undefined;
+  private readonly mxcsr: number;
+
   constructor(variant: VectorVariant, mxcsr: number) {
+    this.mxcsr = mxcsr;
     this.bits = variant.bits;
     this.scalar = variant.scalar;
     this.unit = new SseUnit(mxcsr);
+  }
+
+  control = (): V => BigInt(this.mxcsr);
+  setControl(value: V): void {
+    if (value > 0xffffn) throw new GuestFault(VECTOR.GP, 0);
+    this.newControl = Number(value);
   }
 
   private each(lane: number, x: V, y: V, f: (a: bigint, b: bigint) => bigint): V {
@@ -287,6 +298,7 @@ export function evaluateVector(core: CpuCore, insn: HelperRecord): void {
   // Even an instruction that raises #XM has made the x87 registers MMX ones (so it is on an AMD EPYC).
   if (variant.mmx) enterMmx(state);
   finishFloats(core, e.unit, mxcsr);
+  if (e.newControl !== undefined) state.view.setInt32(MXCSR, e.newControl, true);
   if (e.flags !== undefined) {
     const { CF, PF, AF, ZF, SF, OF } = RFLAGS;
     state.rflags = (state.rflags & ~(CF | PF | AF | ZF | SF | OF)) | e.flags;

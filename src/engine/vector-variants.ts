@@ -72,7 +72,7 @@ export function describeVector(form: Form, size: 16 | 32 | 64, isMemory: boolean
       number: /[VPG]/.test(letter) ? 'reg' : 'rm',
     };
   });
-  const sse = operands.some((o) => o.place === 'xmm');
+  const sse = op.sse === true || operands.some((o) => o.place === 'xmm');
   const mmx = operands.some((o) => o.place === 'mmx');
   const text = operands.map((o) => `${o.place}${o.bytes}${o.isVector ? 'v' : ''}`).join(',');
   return {

@@ -202,21 +202,9 @@ describe('alignment checks, as measured on an AMD EPYC', () => {
   });
 });
 
-describe('MXCSR', () => {
-  test('loads and stores, refuses reserved bits', () => {
-    const core = cpu();
-    core.ram.setUint32(OUT, 0xffff, true);
-    run(core, 'ldmxcsr', { at: BigInt(OUT) });
-    core.ram.setUint32(OUT, 0x1_0000, true);
-    expect(thrown(() => run(core, 'ldmxcsr', { at: BigInt(OUT) }))).toEqual(GP);
-    run(core, 'stmxcsr', { at: BigInt(OUT) });
-    expect(core.ram.getUint32(OUT, true)).toBe(0xffff);
-  });
-});
-
 describe('who may use it (SDM Vol. 3, 2.5, table 2-2)', () => {
   const every = Object.keys(fpuHelpers);
-  const media = ['emms', 'fxsave', 'fxrstor', 'ldmxcsr', 'stmxcsr'];
+  const media = ['emms', 'fxsave', 'fxrstor'];
   const raised = (core: TestCore, name: string) => thrown(() => run(core, name, { at: 0x5000n }));
 
   test.each(every)('%s with TS is #NM, with EM #NM or #UD, otherwise neither', (name) => {
@@ -230,12 +218,6 @@ describe('who may use it (SDM Vol. 3, 2.5, table 2-2)', () => {
     const core = cpu();
     core.state.set64('CR0', BigInt(CR0.PE | CR0.TS));
     expect(raised(core, 'fwait')).toBeUndefined();
-  });
-
-  test('LDMXCSR and STMXCSR need CR4.OSFXSR', () => {
-    const core = cpu();
-    core.state.set64('CR4', 0n);
-    expect([raised(core, 'ldmxcsr'), raised(core, 'stmxcsr')]).toEqual([UD, UD]);
   });
 
   test('a pending error meets the next instruction that waits', () => {

@@ -37,6 +37,8 @@ const CVTPI2PS = [0x0f, 0x2a, 0xc1];
 const MOVQ2DQ = [0xf3, 0x0f, 0xd6, 0xc1];
 const MASKMOVQ = [0x0f, 0xf7, 0xc1];
 const MASKMOVDQU = [0x66, 0x0f, 0xf7, 0xc1];
+const STMXCSR = [0x0f, 0xae, 0x18];
+const LDMXCSR = [0x0f, 0xae, 0x10];
 const PENDING = 0x80;
 
 describe.each([false, true])('before an instruction on MMX or XMM registers (over bigint: %s)', (reference) => {
@@ -55,6 +57,9 @@ describe.each([false, true])('before an instruction on MMX or XMM registers (ove
     ['PADDB of MMX registers, a waiting x87 error', PADDB, 0, 0, PENDING, MF],
     ['CVTPI2PS, a waiting x87 error', CVTPI2PS, 0, CR4.OSFXSR, PENDING, MF],
     ['MOVQ2DQ, OSFXSR clear', MOVQ2DQ, 0, 0, 0, UD],
+    ['STMXCSR, TS', STMXCSR, CR0.TS, CR4.OSFXSR, 0, NM],
+    ['STMXCSR, OSFXSR clear', STMXCSR, CR0.TS, 0, 0, UD],
+    ['LDMXCSR, EM', LDMXCSR, CR0.EM, CR4.OSFXSR, 0, UD],
     ['MASKMOVQ, a waiting x87 error', MASKMOVQ, 0, 0, PENDING, MF],
     ['MASKMOVQ, OSFXSR clear', MASKMOVQ, 0, 0, 0, undefined],
     ['MASKMOVDQU, OSFXSR clear', MASKMOVDQU, 0, 0, 0, UD],

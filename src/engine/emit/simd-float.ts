@@ -2,15 +2,15 @@
  *
  * WebAssembly rounds to nearest, keeps no flags, and leaves a NaN's payload open. So its result counts only where MXCSR
  * would come out as it is and no NaN is about: operands are zeros, infinities or normal numbers, results are normal or
- * zeros that nothing was lost for, and either nothing was rounded, or rounding is to nearest, its exception masked and
- * its flag up already (it is up soon and stays up; until then scalars can show that they are exact). All else asks for the reference.
+ * zeros that nothing was lost for, and either nothing was rounded, or rounding is to nearest and its exception masked. Its
+ * flag is up soon and stays up; until then scalars find out whether they raise it. All else asks for the reference.
  * A result that is exactly the smallest normal number asks, too: before rounding it may have been less.
  * Follows: SDM Vol. 1, 11.5.2; WebAssembly Core Specification 2.0, 4.3.3.   Next: engine/emit/vector-run.ts. */
 import { F32, F64, I32, I64, OP, SATURATING, SIMD, V128, type ValueType } from '../../wasm/opcodes.ts';
 import type { Conversion, FloatOperation, FloatShape } from '../../x86/isa/vector.ts';
 import { CF, PF, ZF } from '../flags.ts';
 import { STATE } from '../state.ts';
-import { binary, type Expression, i32, i64, select, state32, unary } from './code.ts';
+import { binary, type Expression, i32, i64, select, setState32, state32, unary } from './code.ts';
 import type { VectorCode } from './simd.ts';
 import { constant, f32, f64, simd } from './simd-code.ts';
 
@@ -24,11 +24,16 @@ const not = (a: E): E => unary(OP.i32_eqz, I32, a);
 const PE = 0x20;
 const PM = 0x1000;
 const RC = 0x6000;
-/** Whether a result may be rounded, to nearest or (where the instruction says how) in any mode. */
-function mayRound(nearest: boolean): E {
-  const mxcsr = state32(STATE.FXSAVE + 24);
-  const asked = PE | PM | (nearest ? RC : 0);
-  return binary(OP.i32_eq, I32, binary(OP.i32_and, I32, mxcsr, i32(asked)), i32(PE | PM));
+const MXCSR = STATE.FXSAVE + 24;
+const mxcsrIs = (mask: number, value: number): E =>
+  binary(OP.i32_eq, I32, binary(OP.i32_and, I32, state32(MXCSR), i32(mask)), i32(value));
+/** Whether a result may be rounded to nearest, and nothing would come of it. */
+const mayRound = (): E => mxcsrIs(PE | PM | RC, PE | PM);
+/** A result was rounded, to nearest or (where the instruction says how) in any mode: up goes the flag. The last thing
+ * before the result is stored. */
+function noteRounding(o: VectorCode, nearest: boolean): void {
+  o.askIf(not(nearest ? mxcsrIs(PM | RC, PM) : mxcsrIs(PM, PM)));
+  setState32(o.code, MXCSR, or(state32(MXCSR), i32(PE)));
 }
 
 const ARITHMETIC = {
@@ -118,7 +123,6 @@ export function float(o: VectorCode, operation: FloatOperation, shape: FloatShap
   if (isScalar(shape)) {
     const value = o.let(binary(opcodes[size], size === 32 ? F32 : F64, floatOf(size, x), floatOf(size, y)));
     const bits = o.let(bitsOf(size, value));
-    o.code.if(not(mayRound(true)), () => o.askIf(not(isExact(o, operation, size, x, y, value))));
     o.askIf(not(and(isPlain(size, x, false), isPlain(size, y, false))));
     o.code.if(not(isNormal(size, bits)), () => {
       const lossless = {
@@ -130,9 +134,10 @@ export function float(o: VectorCode, operation: FloatOperation, shape: FloatShap
       const zero = isZero(size, bits);
       o.askIf(not(lossless ? and(zero, lossless()) : zero));
     });
+    o.code.if(not(mayRound()), () => judge(o, operation, size, x, y, value));
     return bits;
   }
-  o.askIf(not(mayRound(true)));
+  o.askIf(not(mayRound()));
   const result = o.let(simd(opcodes[shape], V128, x, y));
   const lost = zeros(size, result);
   const zero = {
@@ -146,39 +151,44 @@ export function float(o: VectorCode, operation: FloatOperation, shape: FloatShap
   return result;
 }
 
-/** Whether nothing was rounded: what a sum lost is a number itself (Knuth); a product is exact where the significands'
- * lengths add up to no more than one, a quotient where multiplying it back is, and gives the dividend. True only with
- * rounding to nearest, so that a zero has the right sign. */
-function isExact(o: VectorCode, operation: 'add' | 'sub' | 'mul' | 'div', size: Size, x: E, y: E, value: E): E {
+/** Finds out whether a result was rounded, and notes it; asks where it cannot tell, and where rounding is not to nearest.
+ * What a sum lost is a number itself (Knuth's two-sum). Of a product the significands' zeros at the end tell: what is
+ * left of both has as many bits as they have together, or one less. A quotient is exact if multiplying back is. */
+function judge(o: VectorCode, operation: 'add' | 'sub' | 'mul' | 'div', size: Size, x: E, y: E, value: E): void {
   const t: ValueType = size === 32 ? F32 : F64;
   const combine = (op32: number, op64: number, a: E, b: E): E => binary(size === 32 ? op32 : op64, t, a, b);
-  const nearest = not(binary(OP.i32_and, I32, state32(STATE.FXSAVE + 24), i32(RC)));
   const [a, b] = [floatOf(size, x), floatOf(size, y)];
   const same = (left: E, right: E): E => holds(size, OP.f32_eq, OP.f64_eq, left, right);
-  if (operation === 'mul') return and(nearest, fits(size, x, y));
-  if (operation === 'div') {
+  o.askIf(binary(OP.i32_and, I32, state32(MXCSR), i32(RC)));
+  let exact: E;
+  if (operation === 'mul') exact = fits(o, size, x, y);
+  else if (operation === 'div') {
     const back = combine(OP.f32_mul, OP.f64_mul, value, b);
-    return and(and(nearest, fits(size, bitsOf(size, value), y)), same(back, a));
+    exact = and(fits(o, size, bitsOf(size, value), y), same(back, a));
+  } else {
+    const add = (left: E, right: E): E => combine(OP.f32_add, OP.f64_add, left, right);
+    const sub = (left: E, right: E): E => combine(OP.f32_sub, OP.f64_sub, left, right);
+    // Of the sum of a and b: what of b it holds, and what is left of either. A difference has -b for b.
+    const held = o.let(sub(value, a));
+    const restOfA = sub(a, sub(value, held));
+    const restOfB = operation === 'add' ? sub(b, held) : sub(sub(zeroOf(size), b), held);
+    exact = same(add(restOfA, restOfB), zeroOf(size));
   }
-  const add = (left: E, right: E): E => combine(OP.f32_add, OP.f64_add, left, right);
-  const sub = (left: E, right: E): E => combine(OP.f32_sub, OP.f64_sub, left, right);
-  // Of the sum of a and b: what of b it holds, and what is left of either. A difference has -b for b.
-  const held = o.let(sub(value, a));
-  const restOfA = sub(a, sub(value, held));
-  const restOfB = operation === 'add' ? sub(b, held) : add(b, held);
-  const zero = size === 32 ? f32(0) : f64(0);
-  return and(nearest, and(same(restOfA, zero), same(restOfB, zero)));
+  o.code.if(not(exact), () => noteRounding(o, true));
 }
+const zeroOf = (size: Size): E => (size === 32 ? f32(0) : f64(0));
 
-/** Whether the product of two significands has no more bits than one. */
-function fits(size: Size, x: E, y: E): E {
+/** Whether the product of two significands has no more bits than one; asks where it is one bit from that. */
+function fits(o: VectorCode, size: Size, x: E, y: E): E {
   const precision = size === 32 ? 24 : 53;
   const zeros = (bits: E): E => {
     const whole = on(size, OP.i32_or, OP.i64_or, bits, number(size, 1n << BigInt(precision - 1)));
     const count = unary(size === 32 ? OP.i32_ctz : OP.i64_ctz, size === 32 ? I32 : I64, whole);
     return size === 32 ? count : unary(OP.i32_wrap, I32, count);
   };
-  return binary(OP.i32_ge_s, I32, binary(OP.i32_add, I32, zeros(x), zeros(y)), i32(precision));
+  const sum = o.let(binary(OP.i32_add, I32, zeros(x), zeros(y)));
+  o.askIf(binary(OP.i32_eq, I32, sum, i32(precision - 1)));
+  return binary(OP.i32_ge_s, I32, sum, i32(precision));
 }
 
 /** The first operand if it is really less (greater), else the second. */
@@ -199,16 +209,24 @@ function extreme(o: VectorCode, operation: 'min' | 'max', shape: FloatShape, x: 
 
 export function root(o: VectorCode, shape: FloatShape, x: E): E {
   const size = sizeOf(shape);
-  o.askIf(not(mayRound(true)));
   if (isScalar(shape)) {
     // Positive and normal, or a zero of either sign.
     const least = number(size, LEAST[size] >> 1n);
     const above = on(size, OP.i32_sub, OP.i64_sub, x, least);
     const span = number(size, (INFINITE[size] - LEAST[size]) >> 1n);
     o.askIf(not(or(test(size, OP.i32_lt_u, OP.i64_lt_u, above, span), isZero(size, x))));
-    const value = unary(size === 32 ? OP.f32_sqrt : OP.f64_sqrt, size === 32 ? F32 : F64, floatOf(size, x));
-    return bitsOf(size, value);
+    const t: ValueType = size === 32 ? F32 : F64;
+    const value = o.let(unary(size === 32 ? OP.f32_sqrt : OP.f64_sqrt, t, floatOf(size, x)));
+    const bits = o.let(bitsOf(size, value));
+    o.code.if(not(mayRound()), () => {
+      o.askIf(binary(OP.i32_and, I32, state32(MXCSR), i32(RC)));
+      const square = binary(size === 32 ? OP.f32_mul : OP.f64_mul, t, value, value);
+      const same = holds(size, OP.f32_eq, OP.f64_eq, square, floatOf(size, x));
+      o.code.if(not(and(fits(o, size, bits, bits), same)), () => noteRounding(o, true));
+    });
+    return bits;
   }
+  o.askIf(not(mayRound()));
   const inRange = both(
     vectorOf(size, SIMD.f32x4_ge, SIMD.f64x2_ge, x, everywhere(size, SMALLEST[size])),
     less(size, x, everywhere(size, Number.POSITIVE_INFINITY)),
@@ -295,7 +313,8 @@ export function convert(o: VectorCode, conversion: Conversion, x: E, truncate: b
       const value = o.let(unary(OP.f32_demote, F32, floatOf(64, x)));
       const bits = o.let(bitsOf(32, value));
       const exact = binary(OP.f64_eq, I32, unary(OP.f64_promote, F64, value), floatOf(64, x));
-      o.askIf(not(or(isZero(64, x), and(isNormal(32, bits), or(exact, mayRound(true))))));
+      o.askIf(not(or(isZero(64, x), isNormal(32, bits))));
+      o.code.if(not(exact), () => noteRounding(o, true));
       return bits;
     }
     case 'ps→pd':
@@ -306,14 +325,14 @@ export function convert(o: VectorCode, conversion: Conversion, x: E, truncate: b
       const back = o.let(simd(SIMD.f64x2_promote_low, V128, result));
       const above = simd(SIMD.f64x2_gt, V128, abs(64, back), everywhere(64, SMALLEST[32]));
       const normal = both(above, less(64, abs(64, back), everywhere(64, Number.POSITIVE_INFINITY)));
-      o.askIf(not(or(all(64, equal(64, back, x)), mayRound(true))));
       o.askIf(not(all(64, either(normal, zeros(64, x)))));
+      o.code.if(not(all(64, equal(64, back, x))), () => noteRounding(o, true));
       return result;
     }
     case 'dq→pd':
       return simd(SIMD.f64x2_convert_low_s, V128, x);
     case 'dq→ps':
-      o.askIf(not(mayRound(true)));
+      o.askIf(not(mayRound()));
       return simd(SIMD.f32x4_convert_s, V128, x);
     default:
       return toIntegers(o, conversion === 'ps→dq' ? 32 : 64, x, truncate);
@@ -331,7 +350,7 @@ function fromInteger(o: VectorCode, size: Size, x: E): E {
     const shifted = wide
       ? binary(OP.i64_le_u, I32, binary(OP.i64_add, I64, x, i64(limit)), i64(2n * limit))
       : binary(OP.i32_le_u, I32, binary(OP.i32_add, I32, x, i32(Number(limit))), i32(Number(2n * limit)));
-    o.askIf(not(or(shifted, mayRound(true))));
+    o.askIf(not(or(shifted, mayRound())));
   }
   return bitsOf(size, unary(opcode[size][wide ? 1 : 0], type, x));
 }
@@ -355,7 +374,11 @@ function toInteger(o: VectorCode, size: Size, x: E, truncate: boolean): E {
     : [OP.f32_convert_i32_s, OP.f64_convert_i32_s];
   const back = unary(convertBack[size === 32 ? 0 : 1], type, result);
   const exact = holds(size, OP.f32_eq, OP.f64_eq, back, given);
-  o.askIf(not(and(inRange, or(exact, mayRound(!truncate)))));
+  o.askIf(not(inRange));
+  o.code.if(not(exact), () => {
+    o.askIf(not(isPlain(size, x, false))); // under DAZ a denormal is a zero, and exact
+    noteRounding(o, !truncate);
+  });
   return result;
 }
 
@@ -365,6 +388,10 @@ function toIntegers(o: VectorCode, size: Size, x: E, truncate: boolean): E {
   const inRange = less(size, abs(size, value), everywhere(size, 2 ** 31));
   const result = o.let(vectorOf(size, SIMD.i32x4_trunc_f32x4_s, SIMD.i32x4_trunc_f64x2_s_zero, value));
   const back = vectorOf(size, SIMD.f32x4_convert_s, SIMD.f64x2_convert_low_s, result);
-  o.askIf(not(and(all(size, inRange), or(all(size, equal(size, back, x)), mayRound(!truncate)))));
+  o.askIf(not(all(size, inRange)));
+  o.code.if(not(all(size, equal(size, back, x))), () => {
+    o.askIf(not(all(size, plainLanes(size, x))));
+    noteRounding(o, !truncate);
+  });
   return result;
 }

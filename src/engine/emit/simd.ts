@@ -55,6 +55,7 @@ type E = Expression;
 
 const FSW = STATE.FXSAVE + 2;
 const FTW = STATE.FXSAVE + 4;
+const MXCSR = STATE.FXSAVE + 24;
 /** FSW's TOP and ES. */
 const NOT_MMX = 0x3880;
 /** Two vectors' room that nothing else uses between two instructions. */
@@ -234,6 +235,11 @@ export class VectorCode implements VectorAlgebra<E> {
   reciprocalRoot = (shape: 'ps' | 'ss', x: E): E => floats.reciprocal(this, shape, x, true);
   compare = (shape: FloatShape, x: E, y: E, predicate: E): E => floats.compare(this, shape, x, y, predicate);
   convert = (conversion: Conversion, x: E, truncate = false): E => floats.convert(this, conversion, x, truncate);
+  control = (): E => state32(MXCSR);
+  setControl(value: E): void {
+    this.askIf(binary(OP.i32_and, I32, value, i32(~0xffff)));
+    setState32(this.code, MXCSR, value);
+  }
   order(shape: 'ss' | 'sd', x: E, y: E, signals: boolean): void {
     const bits = this.let(floats.order(this, shape, x, y, signals));
     // All six flags at once, with a result that has none of its own.

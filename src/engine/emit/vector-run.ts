@@ -29,7 +29,7 @@ const IN_A_ROW = new Set([
     psrld-immediate xmm16v,immediate1; pslld-immediate xmm16v,immediate1; psrad-immediate xmm16v,immediate1
     cvtsi2sd xmm8,general4; cvtsi2sd xmm8,general8; cvtsi2sd xmm8,memory4; cvttsd2si general4,xmm8; cvttsd2si general8,xmm8
     cvtsi2ss xmm4,general4; cvttss2si general4,xmm4; cvtss2sd xmm8,xmm4; cvtss2sd xmm8,memory4; cvtsd2ss xmm4,xmm8
-    cvtps2pd xmm16v,xmm8; cvtdq2pd xmm16v,xmm8; cvtdq2ps xmm16v,xmm16v; cmpsd xmm8,xmm8,immediate1`),
+    ldmxcsr memory4; stmxcsr memory4; cvtps2pd xmm16v,xmm8; cvtdq2pd xmm16v,xmm8; cvtdq2ps xmm16v,xmm16v; cmpsd xmm8,xmm8,immediate1`),
   ...both(
     'xor or and andn pcmpeqb pcmpeqd pcmpgtd pminub paddd paddq psubb psubd psubq paddb paddw',
     'xmm16v,xmm16v',

@@ -4,7 +4,7 @@
  * spell the same things in their older layouts, with two tag bits per register that follow from the values. The pointers
  * of the last instruction are kept always, and saved by FXSAVE while its error is pending, as on the AMD processors of
  * this family; FXRSTOR restores them always.
- * Follows: SDM Vol. 1, 8.1, 10.5; Vol. 2, FXSAVE, FXRSTOR, FSAVE, FSTENV, LDMXCSR; Vol. 3, 2.5 (EM, TS, MP, NE).
+ * Follows: SDM Vol. 1, 8.1, 10.5; Vol. 2, FXSAVE, FXRSTOR, FSAVE, FSTENV; Vol. 3, 2.5 (EM, TS, MP, NE).
  * Where hardware leaves room: without CR4.OSFXSR, FXSAVE and FXRSTOR pass MXCSR and XMM by; EMMS works on models that do
  * not show MMX, because Linux uses it on every AMD of this family.
  * May not: calculate.   Next: engine/system/x87-unit.ts. */
@@ -64,10 +64,6 @@ const cr4 = (core: CpuCore) => core.state.view.getUint32(STATE.CR4, true);
 function needMedia(core: CpuCore): void {
   if ((cr0(core) & CR0.EM) !== 0) fault(VECTOR.UD);
   if ((cr0(core) & CR0.TS) !== 0) fault(VECTOR.NM);
-}
-function needSse(core: CpuCore): void {
-  if ((cr4(core) & CR4.OSFXSR) === 0) fault(VECTOR.UD);
-  needMedia(core);
 }
 
 // ---- FXSAVE and FXRSTOR
@@ -295,18 +291,6 @@ function fnstenv(core: CpuCore, insn: HelperInsn): void {
   summarise(core.state);
 }
 
-function ldmxcsr(core: CpuCore, insn: HelperInsn): void {
-  needSse(core);
-  const value = Number(core.readSegment(insn.segment, insn.offset(), 4));
-  if ((value & ~MXCSR_MASK) !== 0) fault(VECTOR.GP, 0);
-  set32(core.state, IMAGE.MXCSR, value);
-}
-
-function stmxcsr(core: CpuCore, insn: HelperInsn): void {
-  needSse(core);
-  core.writeSegment(insn.segment, insn.offset(), 4, BigInt(get32(core.state, IMAGE.MXCSR)));
-}
-
 export const fpuHelpers: Record<string, (core: CpuCore, insn: HelperInsn) => void> = {
   fninit,
   fnclex,
@@ -322,6 +306,4 @@ export const fpuHelpers: Record<string, (core: CpuCore, insn: HelperInsn) => voi
   frstor: (core, insn) => loadEnvironment(core, insn, true),
   fnstenv,
   fldenv: (core, insn) => loadEnvironment(core, insn, false),
-  ldmxcsr,
-  stmxcsr,
 };

@@ -233,4 +233,26 @@ const conversions: Form[] = [
   }),
 ];
 
-export const sse: Form[] = [...moves, ...shuffles, ...arithmetic, ...conversions];
+const control: Form[] = [
+  row(
+    'np 0f ae /2 mem',
+    'Md',
+    {
+      name: 'ldmxcsr',
+      vector: (o, x) => {
+        o.setControl(x);
+        return undefined;
+      },
+      sse: true,
+    },
+    { feature: 'SSE' },
+  ),
+  row(
+    'np 0f ae /3 mem',
+    'Md',
+    { name: 'stmxcsr', vector: (o) => o.control(), access: ['w'], sse: true },
+    { feature: 'SSE' },
+  ),
+];
+
+export const sse: Form[] = [...moves, ...shuffles, ...arithmetic, ...conversions, ...control];

@@ -127,8 +127,6 @@ export const system: Form[] = [
   row('f3 0f c7 /7 mod3', 'Rq', { name: 'rdpid', unbuilt: 'RDPID' }, { feature: 'RDPID' }),
   row('np 0f ae /0 mem', 'M', helper('fxsave'), { feature: 'FXSR' }),
   row('np 0f ae /1 mem', 'M', helper('fxrstor'), { feature: 'FXSR' }),
-  row('np 0f ae /2 mem', 'Md', helper('ldmxcsr'), { feature: 'SSE' }),
-  row('np 0f ae /3 mem', 'Md', helper('stmxcsr'), { feature: 'SSE' }),
   row('np 0f ae /7 mem', 'M', helper('clflush'), { feature: 'CLFSH' }),
   row('f3 0f ae /0 mod3', 'Ry', helper('rdfsbase'), { mode: 64, feature: 'FSGSBASE' }),
   row('f3 0f ae /1 mod3', 'Ry', helper('rdgsbase'), { mode: 64, feature: 'FSGSBASE' }),

@@ -60,6 +60,8 @@ export type Operation = {
   meaning?: Meaning;
   /** The meaning of an instruction on MMX or XMM registers; what it returns goes to the first operand. */
   vector?: VectorMeaning;
+  /** It has to do with XMM registers though no operand is one. */
+  sse?: true;
   /** Its memory operand of 16 bytes may lie anywhere. */
   unaligned?: true;
   /** Served by a TypeScript helper of this name (engine/system). Ends its block. */

@@ -96,6 +96,10 @@ export interface VectorAlgebra<V> {
   /** Sets ZF, PF and CF; `signals` says whether a quiet NaN is invalid too. */
   order(shape: 'ss' | 'sd', x: V, y: V, signals: boolean): void;
   convert(conversion: Conversion, x: V, truncate?: boolean): V;
+
+  /** MXCSR; #GP(0) for bits that are reserved. */
+  control(): V;
+  setControl(value: V): void;
 }
 
 export type VectorMeaning = <V>(o: VectorAlgebra<V>, ...operands: V[]) => V | undefined;

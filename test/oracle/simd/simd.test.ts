@@ -17,7 +17,7 @@ const GROUPS: readonly [string, RegExp][] = [
   ['arithmetic', /^(add|sub|mul|div|sqrt|min|max)(p|s)[sd] /],
   ['comparisons', /^(cmp|comi|ucomi)(p|s)[sd] /],
   ['conversions', /^cvt/],
-  ['moves and shuffles', /^(mov|mask|shuf|unpck|and|or|xor)/],
+  ['moves and shuffles', /^(mov|mask|shuf|unpck|and|or|xor|ldmxcsr|stmxcsr)/],
   ['integers', /^p/],
 ];
 const groupOf = ({ id }: SimdForm): string | undefined => GROUPS.find(([, pattern]) => pattern.test(id))?.[0];

@@ -204,6 +204,9 @@ function stateOf(random: Random, { form, memory }: SimdForm, base: number, disp:
     const aligned = size === 16 && !random.chance(12);
     gpr[base] = BigInt(DATA + (aligned ? 16 * random.below(4) : random.below(WINDOW - size + 1)) - disp);
   }
+  // A wrong MXCSR, but not the bit that only AMD has.
+  if (name === 'ldmxcsr')
+    for (let at = 0; at < WINDOW; at++) data[at] = random.chance(4) ? data[at] & 0xfd : at & 2 ? 0 : data[at];
   if (/^maskmov/.test(name)) gpr[7] = BigInt(DATA + random.below(WINDOW - 16));
   return {
     gpr,
