@@ -196,7 +196,7 @@ function copyFresh({ writes, ...plan }: BootPlan, times: LoaderTimes): void {
   times.copy = performance.now() - started;
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

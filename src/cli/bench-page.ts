@@ -3,7 +3,7 @@
  * One file that needs nothing but itself. Bars of one chart have one scale: linear where all paths are of one size, and a
  * second time by the logarithm where one unpacks itself and would make the others a hairline. A colour is one step or
  * one waypoint throughout a chart. What was stored and has become dearer stands first.
- * May not: measure.   Next: cli/bench-peers.ts. */
+ * May not: measure.   Next: cli/bench-boot.ts. */
 import { grouped, Html, html, percent } from '../compare/html/markup.ts';
 import { STYLE } from '../compare/html/style.ts';
 import type { LoaderRow, LoaderTimes } from './bench-loaders.ts';

@@ -21,7 +21,7 @@ export const PEERS: readonly { name: string; tool: Tool; about: string }[] = [
   { name: 'v86i', tool: 'v86', about: "v86's interpreter, without its JIT" },
 ];
 
-const HOW_TO_GET: Record<Tool, string> = {
+export const HOW_TO_GET: Record<Tool, string> = {
   qemu: 'apt-get install qemu-system-x86 (another binary: QEMU=/path/to/qemu-system-x86_64)',
   v86: 'sh bench/peers/setup-v86.sh',
 };
@@ -59,9 +59,12 @@ export function newerThanBuilt(root: string): string | undefined {
     .find((file) => statSync(join(root, 'src', file)).mtimeMs > built);
 }
 
+/** As bench/peers/emulators.mjs starts it. */
+export const QEMU = process.env.QEMU || 'qemu-system-x86_64';
+
 export function findInstalled(root: string): Installed {
   return {
-    qemu: spawnSync(process.env.QEMU || 'qemu-system-x86_64', ['--version'], { stdio: 'ignore' }).status === 0,
+    qemu: spawnSync(QEMU, ['--version'], { stdio: 'ignore' }).status === 0,
     v86: existsSync(join(root, 'bench/peers/node_modules/v86/package.json')),
   };
 }

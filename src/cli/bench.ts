@@ -1,12 +1,14 @@
 /** `bench`: how fast this is, beside others and in one run with them.
  *
- * `bench loaders` measures in this process what each entry path costs before the guest runs. `bench engine` hands the measuring to bench/peers/bench.mjs, a process of its own, and prints what comes back. All
+ * `bench boot` times whole boots as processes of their own. `bench loaders` measures in this process what each entry path
+ * costs before the guest runs. `bench engine` hands the measuring to bench/peers/bench.mjs and prints what comes back. All
  * emulators take turns within the run, for figures from different hours of one machine cannot be compared.
  * May not: assert anything about time; whoever reads the figures judges them.   Next: cli/bench-loaders.ts. */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { addBenchBoot } from './bench-boot.ts';
 import { benchLoaders, loaderMachine, loadersText } from './bench-loaders.ts';
 import { loadersPage } from './bench-page.ts';
 import {
@@ -40,6 +42,7 @@ type Options = {
 };
 
 const BENCHMARKS = [
+  ['boot', 'whole boots, each a process, beside QEMU on the same kernel, and where their time goes'],
   ['loaders', 'what each entry path costs: reading, unpacking, tables, placing'],
   ['engine', 'guest code, beside QEMU and v86 on the same images; needs a checkout'],
 ] as const;
@@ -54,6 +57,7 @@ export function addBench(program: Command): void {
       if (name !== undefined) throw noBenchmark(name);
       new FdOutput(1).write(listText());
     });
+  addBenchBoot(bench);
   bench
     .command('engine')
     .description('speed on guest images, beside QEMU and v86 in one run; needs a checkout')
@@ -173,7 +177,7 @@ function noBenchmark(name: string): UsageError {
 }
 
 function listText(): string {
-  const lines = BENCHMARKS.map(([name, about]) => `  zeropage bench ${name}   ${about}`);
+  const lines = BENCHMARKS.map(([name, about]) => `  zeropage bench ${name.padEnd(7)}   ${about}`);
   return `${lines.join('\n')}\n\nEach has a --help that says what is measured and how.\n`;
 }
 

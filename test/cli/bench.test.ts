@@ -56,7 +56,7 @@ describe('the command line of bench', { concurrent: true }, () => {
   });
 
   it.each([
-    [['bench', 'loader'], /there is no benchmark "loader"[\s\S]*there is: loaders, engine/],
+    [['bench', 'loader'], /there is no benchmark "loader"[\s\S]*there is: boot, loaders, engine/],
     [['bench', 'engine', '--rep', '1'], /Did you mean --reps\?[\s\S]*zeropage bench engine --help/],
     [['bench', 'engine', '--json', '/nowhere/x'], /\/nowhere\/x cannot be written/],
   ])('%j is wrong usage, and says why', async (args, why) => {
