@@ -6,6 +6,9 @@ import type { Verdict } from './compare-kernel.ts';
 import { COLOURED, PLAIN, textTable } from './text-table.ts';
 
 const MOST_EVIDENCE = 12;
+/** A terminal is for reading: of each kind the first ones are told, and how many there are. */
+const MOST_OF_A_KIND = 50;
+const MOST_NOTES = 50;
 
 export function comparisonText(verdict: Verdict, width: number, colour: boolean): string {
   const style = colour ? COLOURED : PLAIN;
@@ -26,12 +29,23 @@ export function comparisonText(verdict: Verdict, width: number, colour: boolean)
       }).trimEnd(),
     );
   }
+  const told = new Map<string, number>();
   for (const [number, finding] of findings.entries()) {
+    const before = told.get(finding.kind) ?? 0;
+    told.set(finding.kind, before + 1);
+    if (before >= MOST_OF_A_KIND) continue;
     lines.push('', style.bad(`${number + 1}. ${finding.kind}: ${finding.title}`), ...details(finding));
+  }
+  const untold = [...told].filter(([, count]) => count > MOST_OF_A_KIND);
+  if (untold.length > 0) {
+    const counts = untold.map(([kind, count]) => `${thousands(count - MOST_OF_A_KIND)} of kind ${kind}`);
+    lines.push('', `... and ${list(counts)} that are not shown (--json and --junit have them all)`);
   }
   if (notes.length > 0) {
     lines.push('', style.heading('Notes (they do not count)'));
-    for (const note of notes) lines.push(`  ${note.title}`);
+    for (const note of notes.slice(0, MOST_NOTES)) lines.push(`  ${note.title}`);
+    if (notes.length > MOST_NOTES)
+      lines.push(`  ... and ${thousands(notes.length - MOST_NOTES)} more (--json has them all)`);
   }
   lines.push('', closing(verdict, style));
   return `${lines.join('\n')}\n`;
@@ -66,5 +80,5 @@ function closing({ findings, notes, against, exitCode }: Verdict, style: typeof 
         : 'No change that reached some of the paths only.',
     );
   }
-  return style.bad(`${findings.length} ${findings.length === 1 ? 'finding' : 'findings'}.`);
+  return style.bad(`${thousands(findings.length)} ${findings.length === 1 ? 'finding' : 'findings'}.`);
 }

@@ -83,9 +83,11 @@ function pageHeader({ kernel, findings, meeting, paths }: Comparison, records: r
 <p class="lead">${versions.join(' · ')}</p>
 <dl><div><dt>paths meet in</dt><dd>${meeting.meeting ?? 'no place that two of them reached'}</dd></div><div><dt>memory</dt><dd>${[...new Set(records.map(({ input }) => `${input.memory / 2 ** 20} MiB`))].join(', ')}</dd></div><div><dt>command line</dt><dd>${cmdlines.map((line) => (line === '' ? 'empty' : line)).join(' · ')}</dd></div>${against !== undefined && html`<div><dt>held against</dt><dd>${against}</dd></div>`}</dl>
 <div class="scroll"><table class="paths"><thead><tr><th>path</th><th>how it ended</th><th class="num">instructions to the meeting place</th><th class="num">in all</th><th class="num">functions before</th><th>boot_params filled</th><th>names from</th><th>image</th></tr></thead><tbody>
-${paths.map(({ via, exit, instructions, toMeeting, functionsBefore, kernel: image }) => html`<tr><th scope="row">${via}</th><td><span class="dot ${exit.code === 0 ? 'ok' : 'bad'}"></span>${exit.reason} <span class="quiet">exit ${exit.code}, ${exit.detail}</span></td><td class="num">${toMeeting === undefined ? html`<span class="lost">never arrived</span>` : grouped(toMeeting)}</td><td class="num">${grouped(instructions)}</td><td class="num">${grouped(functionsBefore)}</td><td>${filledBy(records, via)}</td><td>${image.symbols}</td><td>${fileNames(image.name)} <span class="quiet">${image.sha256.slice(0, 12)}</span></td></tr>
+${paths.map(({ via, exit, instructions, toMeeting, functionsBefore, kernel: image }) => html`<tr><th scope="row">${via}</th><td><span class="dot ${exit.code === 0 ? 'ok' : 'bad'}"></span>${exit.reason} <span class="quiet">exit ${exit.code}, ${exit.detail}</span></td><td class="num">${toMeeting === undefined ? html`<span class="lost">never arrived</span>` : grouped(toMeeting)}</td><td class="num">${grouped(instructions)}</td><td class="num">${grouped(functionsBefore)}</td><td>${filledBy(records, via)}</td><td>${image.symbols}</td><td>${fileNames(image.name)} <span class="quiet">${image.sha256.slice(0, 12)}${isMoved(image) && `, runs ${image.moved?.virtual} above its linked place`}</span></td></tr>
 `)}</tbody></table></div></header>`;
 } // biome-ignore format: markup
+
+const isMoved = ({ moved }: RunRecord['kernel']): boolean => moved !== undefined && moved.virtual !== '0x0';
 
 function filledBy(records: readonly RunRecord[], via: string): string {
   const by = records.find((record) => record.via === via)?.bootParamsFilledBy;

@@ -4,7 +4,7 @@
  * what initialises needs something else to be ready. Only functions that both enter by themselves are looked at, not what
  * those call, and of a rearranged row the fewest functions that explain it.
  * Next: compare/rules-slot.ts. */
-import { type Finding, list } from './findings.ts';
+import { type Evidence, type Finding, list, thousands } from './findings.ts';
 import type { PathView, Ran } from './path-view.ts';
 
 /** Steps whose place a path's own way decides. */
@@ -29,18 +29,55 @@ export function orderDifferences(all: readonly PathView[], meeting: string | und
     const common = commonSteps(reference, other);
     for (const name of outOfOrder(common, other)) moved.set(name, [...(moved.get(name) ?? []), other]);
   }
-  return [...moved].map(([name, on]) => {
-    const paths = on.map(({ via }) => via);
-    return {
-      id: `order/${name}/${paths.join('+')}`,
-      kind: 'order',
-      paths,
-      subject: name,
-      title: `${list(paths)} ${on.length === 1 ? 'runs' : 'run'} ${name} in another place than ${reference.via} before ${meeting}`,
-      waypoint: meeting,
-      evidence: [reference, ...on].map((view) => neighbours(view, name, reference, on)),
-    } satisfies Finding;
-  });
+  const groups = new Map<string, { on: PathView[]; names: string[] }>();
+  for (const [name, on] of moved) {
+    const key = on.map(({ via }) => via).join('+');
+    const group = groups.get(key) ?? { on, names: [] };
+    group.names.push(name);
+    groups.set(key, group);
+  }
+  return [...groups.values()].flatMap(({ on, names }) =>
+    names.length > MOST_STEPS
+      ? [summary(names, on, reference, meeting)]
+      : names.map((name) => one(name, on, reference, meeting)),
+  );
+}
+
+/** More steps than these in another place are another order altogether, and one finding. */
+const MOST_STEPS = 40;
+const MOST_EXAMPLES = 6;
+
+function one(name: string, on: readonly PathView[], reference: PathView, meeting: string): Finding {
+  const paths = on.map(({ via }) => via);
+  return {
+    id: `order/${name}/${paths.join('+')}`,
+    kind: 'order',
+    paths,
+    subject: name,
+    title: `${list(paths)} ${on.length === 1 ? 'runs' : 'run'} ${name} in another place than ${reference.via} before ${meeting}`,
+    waypoint: meeting,
+    evidence: [reference, ...on].map((view) => neighbours(view, name, reference, on)),
+  };
+}
+
+function summary(names: readonly string[], on: readonly PathView[], reference: PathView, meeting: string): Finding {
+  const paths = on.map(({ via }) => via);
+  const [first] = names;
+  return {
+    id: `order/many/${paths.join('+')}`,
+    kind: 'order',
+    paths,
+    subject: first,
+    title: `${list(paths)} ${on.length === 1 ? 'runs' : 'run'} ${thousands(names.length)} steps in other places than ${reference.via} before ${meeting}, as ${list(names.slice(0, 3))}`,
+    why: 'so many are another order altogether, or one path has been compared at another place than it should',
+    waypoint: meeting,
+    evidence: names.slice(0, MOST_EXAMPLES).flatMap((name) =>
+      [reference, ...on].map((view) => {
+        const { text, ...rest } = neighbours(view, name, reference, on);
+        return { ...rest, text: `${name}: ${text}` };
+      }),
+    ),
+  };
 }
 
 /** How many steps of the others stand elsewhere. */
@@ -87,7 +124,7 @@ export function misplaced(values: readonly number[]): number[] {
   return [...values.keys()].filter((index) => !kept.has(index));
 }
 
-function neighbours(view: PathView, name: string, reference: PathView, on: readonly PathView[]) {
+function neighbours(view: PathView, name: string, reference: PathView, on: readonly PathView[]): Evidence {
   const other = view === reference ? on[0] : reference;
   const steps = commonSteps(view, other).map((ran) => ran.name);
   const at = steps.indexOf(name);

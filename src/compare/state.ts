@@ -45,7 +45,8 @@ const KERNEL_HALF = 0xffff_8000_0000_0000n;
 const IMAGE_START = 0xffff_ffff_8000_0000n;
 const IMAGE_END = 0xffff_ffff_c000_0000n;
 
-function asLinked(value: string, moved: bigint): string {
+/** A value with what is no difference taken out of it: where the kernel runs, and where its allocations lie. */
+export function asLinked(value: string, moved: bigint): string {
   return value.replace(/0x[0-9a-f]{16}\b/g, (text) => {
     const address = BigInt(text);
     if (address >= KERNEL_HALF && address < IMAGE_START) return DYNAMIC;
@@ -54,7 +55,7 @@ function asLinked(value: string, moved: bigint): string {
 }
 
 /** What a text says ends with its NUL; whoever copied a whole buffer brought along what lay behind. */
-const textOnly = (value: string): string => value.replace(/^("(?:[^"\\]|\\.)*").+$/, '$1');
+export const textOnly = (value: string): string => value.replace(/^("(?:[^"\\]|\\.)*").+$/, '$1');
 
 /** An offset into a symbol moves when what lies before it grows; which symbol it is stays. */
 const symbolValue = (symbol: string): string => `&${sourceName(symbol.replace(/\+0x[0-9a-f]+$/, ''))}`;

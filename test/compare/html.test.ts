@@ -306,6 +306,21 @@ describe('phases', () => {
 });
 
 describe('a row of the state', () => {
+  it('takes a kernel that KASLR has moved back to where it is linked', () => {
+    const path = (via: string, moved: bigint, GS_BASE: string) => ({ via, sha256: 'a', moved, state: stateOf({ msrs: { GS_BASE } }) }); // biome-ignore format: one line
+    const row = (...paths: ReturnType<typeof path>[]) =>
+      stateSections(paths)
+        .find(({ id }) => id === 'msrs')
+        ?.rows.find(({ field }) => field === 'GS_BASE');
+    const linked = path('pvh', 0n, '0xffffffff8301a000');
+    expect(row(path('linux64', 0x24c0_0000n, '0xffffffffa7c1a000'), linked)).toMatchObject({ kind: 'legitimate' });
+    expect(row(path('linux64', 0x24e0_0000n, '0xffffffffa7c1a000'), linked)).toMatchObject({ kind: 'differs' });
+    expect(row(path('linux64', 0n, '0xffff8bf5cf800000'), path('pvh', 0n, '0xffff88800f800000'))?.kind).toBe(
+      'legitimate',
+    );
+    expect(row(path('linux64', 0n, '0xffff8bf5cf800000'), path('pvh', 0n, '0x0'))?.kind).toBe('differs');
+  });
+
   const rowOf = (states: [via: string, sha256: string, value: string | undefined, symbol?: string][], name: string) => {
     const paths = states.map(([via, sha256, value, symbol]) => ({
       via,

@@ -1,12 +1,14 @@
 /** Forms in which findings leave: JUnit, SARIF, a baseline's files. Each is read back by a reader that is not ours, or by
  * what its standard says. */
 import { describe, expect, it } from 'vitest';
+import { comparisonText } from '../../src/cli/compare-text.ts';
 import { BaselineError, baselineFiles, readBaseline } from '../../src/compare/baseline.ts';
 import { changesSince } from '../../src/compare/changes.ts';
+import { compareRecords } from '../../src/compare/compare.ts';
 import { FINDING_KINDS, type Finding } from '../../src/compare/findings.ts';
 import { junitXml } from '../../src/compare/junit.ts';
 import { sarifJson } from '../../src/compare/sarif.ts';
-import { functionRun, recordOf } from './hand-made.ts';
+import { functionRun, recordOf, waypoint } from './hand-made.ts';
 
 const finding: Finding = {
   id: 'function/a<b>&"c"/xen-pv',
@@ -48,6 +50,36 @@ describe('JUnit', () => {
     expect(xml.match(/<failure /g)?.length).toBe(1);
     expect(xml).toContain("linux64: first called by x'y ]]&gt;, after 12,345 instructions");
   });
+});
+
+describe('a terminal', () => {
+  const verdict = { schema: 1, kernel: 'k', meeting: { meeting: 'start_kernel', reached: [], missing: [], pairs: [] }, paths: [], notes: [], exitCode: 1 } as const; // biome-ignore format: one line
+  const many = (kind: Finding['kind'], count: number) =>
+    Array.from({ length: count }, (_, i) => ({ ...finding, kind, id: `${kind}/${i}`, title: `${kind} number ${i}` }));
+
+  it('shows the first findings of each kind, and how many there are', () => {
+    const findings = [...many('function', 10_000), ...many('state', 3)];
+    const text = comparisonText({ ...verdict, findings } as never, 120, false);
+    expect(text.split('\n').length).toBeLessThan(400);
+    expect(text).toContain('10003. state: state number 2\n');
+    expect(text).toContain('... and 9,950 of kind function that are not shown (--json and --junit have them all)\n');
+    expect(text).toContain('\n10,003 findings.\n');
+  });
+
+  it('is told in a moment that ten thousand steps have another order', () => {
+    const functions = Array.from({ length: 10_000 }, (_, i) => functionRun(`step_${i}`, i));
+    const backwards = [...functions].reverse().map((run, i) => ({ ...run, first: i }));
+    const [a, b] = [functions, backwards].map((each, i) =>
+      recordOf(['linux64', 'pvh'][i], {
+        functions: each,
+        waypoints: [waypoint('entry', 0), waypoint('start_kernel', 10_001), waypoint('end', 10_002)],
+      }),
+    );
+    const found = compareRecords([a, b]).findings.filter(({ kind }) => kind === 'order');
+    expect(found.map(({ id, title }) => `${id}: ${title}`)).toEqual([
+      expect.stringMatching(/^order\/many\/pvh: pvh runs 9,999 steps in other places than linux64 before start_kernel/),
+    ]);
+  }, 10_000);
 });
 
 describe('SARIF', () => {

@@ -6,9 +6,16 @@
 import type { ObjectRecord, StateRecord } from '../../trace/run-record.ts';
 import { ALLOWED_FIELDS, kindOf } from '../allowed.ts';
 import { sourceName } from '../names.ts';
+import { asLinked, textOnly } from '../state.ts';
 
 /** One path's state; undefined when it never arrived. */
-export type PathState = { via: string; sha256: string; state: StateRecord | undefined };
+export type PathState = {
+  via: string;
+  sha256: string;
+  state: StateRecord | undefined;
+  /** How far above its linked place the kernel runs. */
+  moved?: bigint;
+};
 
 export type Cell = { text: string; symbol?: string | undefined } | undefined;
 export type StateRow = {
@@ -22,6 +29,8 @@ export type StateRow = {
 export type StateSection = { id: string; title: string; note?: string; rows: StateRow[] };
 
 const SCRATCH = 'each path arrives with what its last instructions left there';
+const MOVED = 'the same, as linked: KASLR has moved the kernel, and allocations lie where there was room';
+const BEHIND = 'the same text: what lies behind its end was copied along';
 const OTHER_BUILD = 'raw memory of another build: its layout is its own';
 
 export function stateSections(paths: readonly PathState[]): StateSection[] {
@@ -112,9 +121,14 @@ function fieldName(prefix: string, field: string): string {
 }
 
 function judge(name: string, cells: readonly Cell[], paths: readonly PathState[]): Pick<StateRow, 'kind' | 'because'> {
-  const here = paths.flatMap((path, i) => (path.state === undefined ? [] : [{ ...path, value: meaningOf(cells[i]) }]));
+  const raw = paths.flatMap((path, i) => (path.state === undefined ? [] : [{ ...path, value: meaningOf(cells[i]) }]));
   const differ = (some: readonly { value: string }[]) => new Set(some.map(({ value }) => value)).size > 1;
-  if (!differ(here)) return { kind: 'same', because: undefined };
+  if (!differ(raw)) return { kind: 'same', because: undefined };
+  const here = raw.map((each) => {
+    const value = name.startsWith('control.') ? each.value : asLinked(textOnly(each.value), each.moved ?? 0n);
+    return { ...each, value };
+  });
+  if (!differ(here)) return { kind: 'legitimate', because: raw[0].value.startsWith('"') ? BEHIND : MOVED };
   if (name.startsWith('registers.') && name !== 'registers.rsp') return { kind: 'legitimate', because: SCRATCH };
   if (name.startsWith('registers.')) return { kind: 'legitimate', because: 'each path comes with its own stack' };
   if (/^tables\.[gi]dtr$/.test(name)) return { kind: 'legitimate', because: 'tables lie where each path has put them' };

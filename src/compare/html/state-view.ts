@@ -4,6 +4,7 @@
  * arrived has an empty column that says so.
  * May not: judge; compare/html/state-rows.ts did.   Next: compare/html/findings-view.ts. */
 import type { RunRecord } from '../../trace/run-record.ts';
+import { movedBy } from '../state.ts';
 import { type HandedOver, handoverRows, REST } from './handed-over.ts';
 import { type Html, html } from './markup.ts';
 import { type Cell, type PathState, type StateRow, type StateSection, stateSections } from './state-rows.ts';
@@ -12,6 +13,7 @@ export function stateView(records: readonly RunRecord[], meeting: string | undef
   const paths = records.map((record) => ({
     via: record.via,
     sha256: record.kernel.sha256,
+    moved: movedBy(record),
     state: record.waypoints.find(({ name }) => name === meeting)?.state,
   }));
   if (paths.every(({ state }) => state === undefined)) {
