@@ -128,8 +128,8 @@ export interface CpuCore {
   readSegment(segment: number, offset: bigint, size: 1 | 2 | 4 | 8): bigint;
   writeSegment(segment: number, offset: bigint, size: 1 | 2 | 4 | 8, value: bigint): void;
 
-  /** Drops cached translations: all of them, or those of one page. */
-  flushTlb(): void;
+  /** Drops cached translations: all of them (but for global pages, as CR3 loads), or those of one page. */
+  flushTlb(keepGlobal?: boolean): void;
   flushTlbPage(address: bigint): void;
   /** To be called after anything that the mode word or the TLB choice depends on changed (CR0, CR4, EFER, CS, SS, DS,
    * ES, CPL, RFLAGS.AC, DR7). */

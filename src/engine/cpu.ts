@@ -397,8 +397,8 @@ export class Cpu implements SystemCore {
   writeSegment(segment: number, offset: bigint, size: 1 | 2 | 4 | 8, value: bigint): void {
     this.#access.writeSegment(segment, offset, size, value);
   }
-  flushTlb(): void {
-    this.#mmu.flushTlb();
+  flushTlb(keepGlobal?: boolean): void {
+    this.#mmu.flushTlb(keepGlobal);
   }
   flushTlbPage(address: bigint): void {
     this.#mmu.flushPage(lowHalf(address), highHalf(address));

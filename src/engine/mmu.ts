@@ -4,7 +4,7 @@
  * that is no single range of RAM (two pages, or a device) goes through a bounce buffer in the state page. Addresses
  * travel as two 32-bit halves; nothing is allocated and nothing throws on these paths, and every RAM access is checked
  * against the size of RAM.
- * Where hardware leaves room: a CR3 load drops global pages too, INVLPG of a large page drops everything, #AC comes
+ * Where hardware leaves room: INVLPG of a large page drops everything, #AC comes
  * before #PF and behind the canonical check (as on AMD EPYC; the SDM's table of priorities has #PF first).
  * Follows: SDM Vol. 3, 4.10 (TLBs), 6.15 (#AC), 17.2 (breakpoints).
  * May not: raise exceptions; it leaves them in STATE.FAULT_*.   Next: engine/walk-trace.ts. */
@@ -74,6 +74,9 @@ export class Mmu {
   readonly touchedFrames: Uint32Array;
   readonly #filled = new Int32Array(REMEMBERED);
   #filledCount = 0;
+  /** The same of global pages, which a CR3 load does not drop. */
+  readonly #globals = new Int32Array(REMEMBERED);
+  #globalCount = 0;
   /** 4 MiB regions (hashed) with a tag that came from a large page, and whether one came from a 1 GiB page: INVLPG of any
    * address in a large page must drop all of it. */
   readonly #largeRegions = new Uint8Array(1024);
@@ -98,7 +101,7 @@ export class Mmu {
     this.#i32 = new Int32Array(buffer);
     this.#bytes = new Uint8Array(buffer);
     this.#walk = new PageWalk(core, buffer, features);
-    this.#wipe();
+    for (let at = TLB_SUPERVISOR; at < ALL_TLBS_END; at += 16) this.#clearEntry(at);
   }
 
   /** Guest-physical address of one byte for one access, or FAULT with STATE.FAULT_* set, or NON_CANONICAL (the caller
@@ -330,12 +333,18 @@ export class Mmu {
   #setEntry(at: number, tagLow: number, tagHigh: number, valueLow: number): void {
     const i32 = this.#i32;
     const index = at >> 2;
-    if (this.#filledCount < REMEMBERED) this.#filled[this.#filledCount] = at;
-    this.#filledCount++;
+    const { global } = this.#walk;
+    if (global) {
+      if (this.#globalCount < REMEMBERED) this.#globals[this.#globalCount] = at;
+      this.#globalCount++;
+    } else {
+      if (this.#filledCount < REMEMBERED) this.#filled[this.#filledCount] = at;
+      this.#filledCount++;
+    }
     i32[index] = tagLow;
     i32[index + 1] = tagHigh;
     i32[index + 2] = valueLow;
-    i32[index + 3] = 0;
+    i32[index + 3] = global ? 1 : 0;
   }
 
   #touch(page: number): void {
@@ -351,24 +360,37 @@ export class Mmu {
   }
 
   #clearEntry(at: number): void {
-    this.#i32[at >> 2] = EMPTY_LOW;
-    this.#i32[(at >> 2) + 1] = 0;
+    const index = at >> 2;
+    this.#i32[index] = EMPTY_LOW;
+    this.#i32[index + 1] = 0;
+    this.#i32[index + 3] = 0;
   }
 
-  /** Drops every translation. */
-  flushTlb(): void {
-    if (this.#filledCount > REMEMBERED) this.#wipe();
-    else for (let i = 0; i < this.#filledCount; i++) this.#clearEntry(this.#filled[i]);
-    this.#filledCount = 0;
+  /** Drops every translation, or all but those of global pages (SDM Vol. 3, 4.10.2.4). */
+  flushTlb(keepGlobal = false): void {
     this.#forgetCodeStores();
+    if (keepGlobal) {
+      if (this.#filledCount > REMEMBERED) {
+        for (let at = TLB_SUPERVISOR; at < ALL_TLBS_END; at += 16) this.#clearUnlessGlobal(at);
+      } else for (let i = 0; i < this.#filledCount; i++) this.#clearUnlessGlobal(this.#filled[i]);
+      this.#filledCount = 0;
+      return;
+    }
+    if (this.#filledCount > REMEMBERED || this.#globalCount > REMEMBERED) {
+      for (let at = TLB_SUPERVISOR; at < ALL_TLBS_END; at += 16) this.#clearEntry(at);
+    } else {
+      for (let i = 0; i < this.#filledCount; i++) this.#clearEntry(this.#filled[i]);
+      for (let i = 0; i < this.#globalCount; i++) this.#clearEntry(this.#globals[i]);
+    }
+    this.#filledCount = 0;
+    this.#globalCount = 0;
     if (this.#hasLarge) this.#largeRegions.fill(0);
     this.#hasLarge = false;
     this.#hasHuge = false;
   }
 
-  #wipe(): void {
-    this.#forgetCodeStores();
-    for (let at = TLB_SUPERVISOR; at < ALL_TLBS_END; at += 16) this.#clearEntry(at);
+  #clearUnlessGlobal(at: number): void {
+    if (this.#i32[(at >> 2) + 3] === 0) this.#clearEntry(at);
   }
 
   // ---- Snapshots. What the TLBs hold is the machine's: a guest that changes a page table without telling goes on seeing
@@ -401,7 +423,7 @@ export class Mmu {
     if (early) return;
     this.#checkTables(state.tables, `${where}.tables`);
     this.#tables().set(state.tables);
-    this.#filledCount = REMEMBERED + 1; // which they are is not known: the next flush wipes all
+    this.#filledCount = this.#globalCount = REMEMBERED + 1; // which they are is not known: the next flush looks at all
     this.touchedFrames.set(state.touched);
     this.#largeRegions.set(state.largeRegions);
     this.#hasLarge = state.hasLarge;

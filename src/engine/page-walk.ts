@@ -41,6 +41,8 @@ export class PageWalk {
   writable = true;
   /** After a successful walk: log2 of the size of the page. */
   pageShift = 12;
+  /** After a successful walk: CR3 loads keep the page (CR4.PGE, and G in its entry). */
+  global = false;
   readonly #core: WalkCore;
   readonly #i32: Int32Array;
   readonly #ramSize: number;
@@ -65,6 +67,7 @@ export class PageWalk {
     this.pageShift = 12;
     if (i32[STATE.CR0 >> 2] >= 0) {
       this.writable = true; // CR0.PG, the sign bit, is clear
+      this.global = false;
       return addressLow >>> 0;
     }
     if ((i32[STATE.CR4 >> 2] & CR4.PAE) === 0) return this.#walk2(addressLow, access, user);
@@ -203,6 +206,7 @@ export class PageWalk {
     }
     if ((entry & wanted) !== wanted) this.#write(at, entry | wanted);
     this.writable = writable && ((entry | wanted) & PTE.D) !== 0;
+    this.global = (entry & PTE.G) !== 0 && (i32[STATE.CR4 >> 2] & CR4.PGE) !== 0;
     const page = ((entry & mask) | (low & ~mask)) >>> 0;
     return page + (entryHigh & 0xf_ffff) * 0x1_0000_0000;
   }

@@ -97,7 +97,7 @@ export function writeCr3(core: SystemCore, value: bigint): void {
     if (!core.loadPdptes(Number(value & U32))) fault(VECTOR.GP, 0);
   }
   state.set64('CR3', value);
-  core.flushTlb();
+  core.flushTlb(true);
 }
 
 /** Bits of CR4 by the feature that shows them. PCE needs none: RDPMC is there on every model. */
