@@ -14,7 +14,7 @@ import type { GuestRam } from '../memory/guest-ram.ts';
 import { EFER, VECTOR, VECTOR_NAMES } from '../x86/constants.ts';
 import { GPR_NAMES, SEGMENT_NAMES, type VcpuState } from '../x86/vcpu-state.ts';
 import type { ExitKind, ExitReason, FaultRecord } from './exit-reason.ts';
-import { type ProfileRow, type ProfileSample, SAMPLE_INTERVAL, topFunctions } from './profile.ts';
+import { type ProfileRow, type ProfileSample, topFunctions } from './profile.ts';
 
 /** What the report is made from; a Machine is one. */
 export type CrashScene = {
@@ -34,6 +34,8 @@ export type CrashScene = {
   consoleLines: readonly string[];
   /** Where every so manieth of the last instructions was. */
   samples: readonly ProfileSample[];
+  /** Instructions that they stand for. */
+  sampled: number;
   /** Virtual time since the first instruction, and how much of it passed in HLT, in ns. */
   virtualTimeNs: number;
   idleNs: number;
@@ -118,7 +120,7 @@ export async function crashReport(scene: CrashScene, symbolise: Symbolise): Prom
       ...(times > 1 && { times }),
     })),
     profile: {
-      instructions: scene.samples.length * SAMPLE_INTERVAL,
+      instructions: scene.sampled,
       samples: scene.samples.length,
       functions: topFunctions(scene.samples, symbolise),
     },

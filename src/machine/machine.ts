@@ -434,6 +434,7 @@ export class Machine {
       walk: (address) => walkTrace(this.#cpu.state, this.#cpu.ramSize, address),
       consoleLines: this.console.lines,
       samples: this.#loop.profile.samples,
+      sampled: this.#loop.profile.covered,
       virtualTimeNs: this.#cpu.now,
       idleNs: this.#cpu.idleNs,
     };

@@ -1,15 +1,14 @@
-/** Where a guest spends its time: the place of every 100,000th instruction, for the last stretch of a run.
+/** Where a guest spends its time: the place of every 100,000th instruction (of every millionth, later), for the last
+ * stretch of a run.
  *
  * A guest that hangs leaves no fault behind. What it did last is told best by where most of its instructions went: the
  * samples are taken at fixed instruction counts, so two runs have the same ones, and taking them costs nothing that can
  * be measured. A waiting guest executes little: how much of virtual time passed in HLT is told beside them.
  * Follows: nothing; any sampling profiler.   Next: machine/crash-report.ts. */
 import { bytes, record, type Saved, uint32s, whole } from '../base/saved.ts';
-import { HASH_INTERVAL } from './state-hash.ts';
+import { countOfFold } from './state-hash.ts';
 
-/** Instructions between two samples. */
-export const SAMPLE_INTERVAL = HASH_INTERVAL;
-/** What is kept: the last 50 million instructions. */
+/** Samples that are kept. */
 const KEPT = 500;
 
 export class Profile {
@@ -33,6 +32,11 @@ export class Profile {
     new Uint32Array(this.#places.buffer).set(places);
     this.#user.set(user);
     this.#taken = taken;
+  }
+
+  /** Instructions that the samples stand for. */
+  get covered(): number {
+    return countOfFold(this.#taken) - countOfFold(Math.max(0, this.#taken - KEPT));
   }
 
   /** What is kept, in no order. */

@@ -29,7 +29,7 @@ import { RFLAGS } from '../x86/constants.ts';
 import type { Board } from './board.ts';
 import type { InputScript, RecordedInput } from './input.ts';
 import { Profile } from './profile.ts';
-import { HASH_INTERVAL, type StateHash } from './state-hash.ts';
+import { nextFold, type StateHash } from './state-hash.ts';
 import type { Signal, Verdict } from './verdict.ts';
 
 /** Why a slice came back. */
@@ -82,7 +82,7 @@ export type LoopParts = {
 export class RunLoop {
   readonly #parts: LoopParts;
   readonly #quantum: number;
-  #nextHash = HASH_INTERVAL;
+  #nextHash = nextFold(0);
   /** Typed by a person and not yet taken by the guest's machine. */
   #live: Uint8Array[] = [];
   /** Rounds until the host's clock is looked at again; a look costs as much as a port access. */
@@ -153,7 +153,7 @@ export class RunLoop {
       profile: anything,
     };
     const state = record(shape)(saved, where);
-    if (state.nextHash % HASH_INTERVAL !== 0) throw misfit(where, 'its next hash is due at an odd time');
+    if (state.nextHash !== nextFold(state.nextHash - 1)) throw misfit(where, 'its next hash is due at an odd time');
     this.#nextHash = state.nextHash;
     this.#live = state.live;
     this.pending = state.pending;
@@ -305,7 +305,7 @@ export class RunLoop {
     const { cpu, hash } = this.#parts;
     hash.foldWords(cpu.registerWords());
     this.profile.sample(cpu.state.rip, cpu.state.cpl === 3);
-    this.#nextHash += HASH_INTERVAL;
+    this.#nextHash = nextFold(this.#nextHash);
   }
 }
 

@@ -1,6 +1,7 @@
 /** The state hash: one number for what a run did, so that two runs can be compared by a glance at their reports.
  *
- * It folds the registers at every multiple of 100,000 instructions and, at the end, the registers and RAM. It is a
+ * It folds the registers at every multiple of 100,000 instructions, from ten million on at every million, and at the end
+ * the registers and RAM. It is a
  * fingerprint against accident, not against malice: two lanes of 32-bit multiply-and-rotate, fast enough to read all
  * of RAM in a moment. Frames that hold only zeros are skipped and the others come with their number, so the size of RAM
  * does not matter.
@@ -10,8 +11,23 @@ import { integer, listOf, type Saved } from '../base/saved.ts';
 import { FRAME_SIZE } from '../memory/address.ts';
 import type { GuestRam } from '../memory/guest-ram.ts';
 
-/** Registers are folded whenever the instruction count is a multiple of this. */
-export const HASH_INTERVAL = 100_000;
+/** Registers are folded whenever the instruction count is a multiple of this: often while a difference is near its cause,
+ * rarely in runs of thousands of millions, since each fold ends a stretch of generated code in mid-block. */
+const SHORT_INTERVAL = 100_000;
+const LONG_INTERVAL = 1_000_000;
+const LONG_FROM = 10_000_000;
+
+/** When the registers are folded next, after they were at `count`. */
+export function nextFold(count: number): number {
+  const interval = count < LONG_FROM ? SHORT_INTERVAL : LONG_INTERVAL;
+  return count - (count % interval) + interval;
+}
+
+/** Instruction count of the n-th fold, counted from 1. */
+export function countOfFold(n: number): number {
+  const short = LONG_FROM / SHORT_INTERVAL;
+  return n <= short ? n * SHORT_INTERVAL : LONG_FROM + (n - short) * LONG_INTERVAL;
+}
 
 const FRAME_WORDS = 1024; // 4 KiB
 

@@ -99,7 +99,7 @@ const NO_STATE: Record<string, string> = {
   'engine/cpu.ts #tracer #events #breakpoints #learnt hooks calls': 'whoever runs the machine brings them',
   'engine/cpu.ts #grant #inCode #alone #selfModified #thrown #stepping #throughGate': 'no longer than an instruction',
   'engine/cpu.ts #debugging': 'follows from DR7',
-  'engine/mmu.ts #filled #filledCount #hasCodeStores': 'only says what a flush may leave out',
+  'engine/mmu.ts #filled #filledCount #globals #globalCount #hasCodeStores': 'only says what a flush may leave out',
   'engine/mmu.ts #pendingSize #pendingFirst #pendingSecond #pendingFirstLength': 'no longer than an access',
   'machine/run-loop.ts #sinceLook #armedEvent #armedDeadline': 'made anew in each slice',
   'machine/run-loop.ts liveInput personality': 'whoever runs the machine brings them',

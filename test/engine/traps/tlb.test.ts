@@ -8,6 +8,19 @@ const A = 0x20;
 const DIRTY = 0x40;
 const CLEAN = OPEN & ~(A | DIRTY);
 
+/** Loads from 800 pages, more than a flush remembers, and what comes behind it; none of them is D's neighbour in the TLB. */
+const manyPages = (then: number[]): number[] => [
+  ...hex(
+    'b9 20 03 00 00', // mov ecx, 800
+    '41 b8 00 00 09 00', // mov r8d, 0x90000
+    '45 8b 08', // 1: mov r9d, [r8]
+    '49 81 c0 00 10 00 00', // add r8, 0x1000
+    'ff c9', // dec ecx
+    '75 f2', // jnz 1b: 14 bytes back
+  ),
+  ...then,
+];
+
 inEveryForm('A and D', (form) => {
   it.each([
     ['a load sets A', hex('8b 03' /* mov eax, [rbx] */), A],
@@ -208,6 +221,72 @@ inEveryForm('a translation', (form) => {
     ]);
     bench.run();
     expect(bench.get('rax')).toBe(expected);
+  });
+
+  const PGE = hex(
+    '0f 20 e2', // mov rdx, cr4
+    '48 81 ca 80 00 00 00', // or rdx, 0x80
+    '0f 22 e2', // mov cr4, rdx
+  );
+  const LOAD_CR3 = hex(
+    '0f 20 da', // mov rdx, cr3
+    '0f 22 da', // mov cr3, rdx
+  );
+  it.each([
+    ['stays by MOV CR3', PGE, LOAD_CR3, 0x11n],
+    ['goes by MOV CR3 while CR4.PGE is clear', [], LOAD_CR3, 0x22n],
+    ['goes by INVLPG', PGE, hex('0f 01 3b' /* invlpg [rbx] */), 0x22n],
+    [
+      'goes when CR4.PGE changes',
+      PGE,
+      hex(
+        '0f 20 e2', // mov rdx, cr4
+        '48 81 f2 80 00 00 00', // xor rdx, 0x80
+        '0f 22 e2', // mov cr4, rdx
+      ),
+      0x22n,
+    ],
+    ['stays by many pages and MOV CR3', PGE, manyPages(LOAD_CR3), 0x11n],
+    [
+      'goes by many pages and a change of CR0.WP',
+      PGE,
+      manyPages(
+        hex(
+          '0f 20 c2', // mov rdx, cr0
+          '48 81 f2 00 00 01 00', // xor rdx, 0x10000
+          '0f 22 c2', // mov cr0, rdx
+        ),
+      ),
+      0x22n,
+    ],
+  ])('of a global page %s', (_name, before, flush, expected) => {
+    const bench = world([
+      ...before,
+      ...hex(
+        '8b 03', // mov eax, [rbx]
+        '48 89 37', // mov [rdi], rsi
+      ),
+      ...flush,
+      ...hex(
+        '8b 03', // mov eax, [rbx]
+        'f4', // hlt
+      ),
+    ]);
+    bench.map(D, D, OPEN | 0x100);
+    bench.run();
+    expect(bench.get('rax')).toBe(expected);
+  });
+
+  it('of a page that is not global goes by MOV CR3 beside global ones', () => {
+    const bench = world([
+      ...PGE,
+      ...hex('8b 03' /* mov eax, [rbx] */, '48 89 37' /* mov [rdi], rsi */),
+      ...LOAD_CR3,
+      ...hex('8b 03', 'f4'),
+    ]);
+    bench.map(D + 0x2000, D + 0x2000, OPEN | 0x100);
+    bench.run();
+    expect(bench.get('rax')).toBe(0x22n);
   });
 
   it('of a store stays as long as that of a load', () => {
