@@ -168,6 +168,29 @@ describe('an unmasked error', () => {
   });
 });
 
+describe('where alignment is checked, as on an AMD EPYC', () => {
+  // biome-ignore format: a table
+  test.each([
+    ['fld_m80', 8], ['fstp_m80', 8], ['fbld', 8], ['fbstp', 8], ['fld_m64', 8], ['fistp_m64', 8], ['fstp_m32', 4], ['fild_m16', 2], ['fist_m16', 2],
+    ['fnstenv', 4], ['fnsave', 4], ['fldenv', 4], ['fnstcw', 2],
+  ])('%s wants %d bytes', (name, alignment) => {
+    const core = cpu();
+    if (!/^f(b|i)?ld/.test(name)) run(core, 'fldz');
+    core.state.set64('CR0', BigInt(CR0.PE | CR0.NE | CR0.MP | CR0.AM));
+    core.state.rflags = 0x4_0002;
+    core.state.cpl = 3;
+    core.modeChanged();
+    const faults: (number | undefined)[] = [];
+    const before = core.state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512);
+    for (let at = 1; at < alignment; at++) {
+      faults.push(thrown(() => run(core, name, { at: BigInt(0x2000 + at) }))?.vector);
+      expect(core.state.bytes.slice(STATE.FXSAVE, STATE.FXSAVE + 512)).toEqual(before);
+    }
+    expect(faults).toEqual(faults.map(() => 17));
+    expect(thrown(() => run(core, name, { at: BigInt(0x2000 + alignment) }))).toBeUndefined();
+  });
+});
+
 describe('a fault of memory', () => {
   // biome-ignore format: a list
   test.each(['fld_m32', 'fld_m64', 'fld_m80', 'fbld', 'fadd_m32', 'ficomp_m16', 'fst_m32', 'fstp_m64', 'fstp_m80', 'fbstp', 'fistp_m64'])('leaves %s undone', (name) => {

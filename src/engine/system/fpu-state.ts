@@ -8,12 +8,13 @@
  * Where hardware leaves room: without CR4.OSFXSR, FXSAVE and FXRSTOR pass MXCSR and XMM by; EMMS works on models that do
  * not show MMX, because Linux uses it on every AMD of this family.
  * May not: calculate.   Next: engine/system/x87-unit.ts. */
-import { CR0, CR4, RFLAGS, VECTOR } from '../../x86/constants.ts';
+import { CR0, CR4, VECTOR } from '../../x86/constants.ts';
 import { ACCESS, type CpuCore, type HelperInsn } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { STATE } from '../state.ts';
 import { fault, RAX } from './system-core.ts';
 import {
+  checksAlignment,
   controlWord,
   FCW_RESET,
   FSW,
@@ -71,14 +72,11 @@ function needMedia(core: CpuCore): void {
 const usesSse = (core: CpuCore) => (cr4(core) & CR4.OSFXSR) !== 0;
 const savedBytes = (core: CpuCore) => (usesSse(core) ? XMM + 16 * (core.state.is64 ? 16 : 8) : XMM);
 
-const checksAlignment = ({ state }: CpuCore) =>
-  state.cpl === 3 && (state.rflags & RFLAGS.AC) !== 0 && (state.view.getUint32(STATE.CR0, true) & CR0.AM) !== 0;
-
 function fxArea(core: CpuCore, insn: HelperInsn, write: boolean): bigint {
   needMedia(core);
   const address = core.linear(insn.segment, insn.offset(), IMAGE_BYTES, write);
   // Where alignment is checked, an address that is not even a multiple of 4 is #AC (measured on an AMD EPYC).
-  if ((address & 3n) !== 0n && checksAlignment(core)) fault(VECTOR.AC, 0);
+  if ((address & 3n) !== 0n && checksAlignment(core.state)) fault(VECTOR.AC, 0);
   if ((address & 15n) !== 0n) fault(VECTOR.GP, 0);
   core.probeLinear(address, IMAGE_BYTES, write ? ACCESS.WRITE : ACCESS.READ);
   return address;

@@ -5,7 +5,7 @@
  * Follows: SDM Vol. 2, FLD, FST, FILD, FIST, FBLD, FBSTP, FXCH, FCMOVcc, FFREE; Vol. 1, 8.5.
  * Next: engine/system/x87-arithmetic.ts. */
 
-import { RFLAGS } from '../../x86/constants.ts';
+import { RFLAGS, VECTOR } from '../../x86/constants.ts';
 import { EXCEPTION } from '../../x86/float/context.ts';
 import { convert, integral, toInteger } from '../../x86/float/convert.ts';
 import {
@@ -23,7 +23,9 @@ import {
 import { ACCESS, type CpuCore, type HelperInsn } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { STATE } from '../state.ts';
+import { fault } from './system-core.ts';
 import {
+  checksAlignment,
   FSW,
   get16,
   IMAGE,
@@ -142,14 +144,22 @@ function constant(high: number, significand: bigint, down: bigint, up: bigint): 
 const none: X87Helper = () => {};
 const popAfter = (core: CpuCore): void => pop(core.state);
 
+/** Where a store goes. Behind this it cannot fault any more; ten bytes count as aligned at eight. */
+function storeAddress(core: CpuCore, insn: HelperInsn, bytes: number): bigint {
+  const offset = insn.offset();
+  const address = core.linear(insn.segment, offset, bytes, true);
+  core.probeLinear(address, bytes, ACCESS.WRITE);
+  const alignment = BigInt(Math.min(bytes, 8) - 1);
+  if ((address & alignment) !== 0n && checksAlignment(core.state)) fault(VECTOR.AC, 0);
+  notePointers(core, insn, offset);
+  return address;
+}
+
 /** ST(0) rounded to a format of memory. */
 function fst(bytes: 4 | 8, after = none): X87Helper {
   return (core, insn) => {
     const state = begin(core);
-    const offset = insn.offset();
-    const address = core.linear(insn.segment, offset, bytes, true);
-    core.probeLinear(address, bytes, ACCESS.WRITE);
-    notePointers(core, insn, offset);
+    const address = storeAddress(core, insn, bytes);
     const to = formatOf(bytes);
     if (isEmpty(state, 0)) {
       if (!stackFault(state)) return;
@@ -171,10 +181,7 @@ function fst(bytes: 4 | 8, after = none): X87Helper {
 function fist(bytes: 2 | 4 | 8, after = none): X87Helper {
   return (core, insn) => {
     const state = begin(core);
-    const offset = insn.offset();
-    const address = core.linear(insn.segment, offset, bytes, true);
-    core.probeLinear(address, bytes, ACCESS.WRITE);
-    notePointers(core, insn, offset);
+    const address = storeAddress(core, insn, bytes);
     const bits = (bytes * 8) as 16 | 32 | 64;
     if (isEmpty(state, 0)) {
       if (!stackFault(state)) return;
@@ -197,10 +204,7 @@ function storeTen(
   empty: [number, bigint],
 ): void {
   const state = begin(core);
-  const offset = insn.offset();
-  const address = core.linear(insn.segment, offset, TEN_BYTES, true);
-  core.probeLinear(address, TEN_BYTES, ACCESS.WRITE);
-  notePointers(core, insn, offset);
+  const address = storeAddress(core, insn, TEN_BYTES);
   const isGone = isEmpty(state, 0);
   if (isGone && !stackFault(state)) return;
   const [high, low] = isGone ? empty : value();

@@ -5,7 +5,7 @@
  * Follows: SDM Vol. 1, 8.1; Vol. 3, 2.5 (EM, TS, MP, NE).
  * Known gap: x87 errors with CR0.NE clear (IRQ 13) end the run by name.
  * May not: know an instruction.   Next: engine/system/fpu-state.ts. */
-import { CR0, VECTOR } from '../../x86/constants.ts';
+import { CR0, RFLAGS, VECTOR } from '../../x86/constants.ts';
 import { type CpuCore, type HelperInsn, Unbuilt } from '../core.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { SEG, STATE } from '../state.ts';
@@ -126,6 +126,10 @@ export function takePendingError(core: CpuCore): void {
   }
   fault(VECTOR.MF);
 }
+
+/** Whether accesses at this level must be aligned. */
+export const checksAlignment = (state: CpuState): boolean =>
+  state.cpl === 3 && (state.rflags & RFLAGS.AC) !== 0 && (state.view.getUint32(STATE.CR0, true) & CR0.AM) !== 0;
 
 /** The pointers that a handler of this instruction's error will want: opcode, its place, and its operand's. */
 export function notePointers(core: CpuCore, insn: HelperInsn, offset: bigint): void {
