@@ -84,6 +84,7 @@ export class QuickX87 {
       ...this.#arithmetic('sub', (...n) => this.#add(...n, 0x8000)),
       ...this.#arithmetic('mul', (...n) => this.#multiply(...n)),
       ...this.#arithmetic('div', (...n) => this.#divide(...n)),
+      fsqrt: (record) => this.#squareRoot(record),
       fcom_sti: (record) => this.#compareToStatus(record, 0),
       fcomp_sti: (record) => this.#compareToStatus(record, 1),
       fcompp: (record) => this.#compareToStatus(record, 2),
@@ -730,6 +731,40 @@ export class QuickX87 {
     const [high, low] = fraction;
     const guard = (low << 31) | (rh !== 0 || rl !== 0 ? 1 : 0);
     return this.#round(sign, exponent, 0x8000_0000 | (high >>> 1), (high << 31) | (low >>> 1), guard);
+  }
+
+  /** The root of a double, and one correction of it over integers. Half-way cases do not exist. */
+  #squareRoot(record: HelperRecord): Quick {
+    if (!this.#ready(MODES, USUAL) || this.#isEmpty(0) || !this.#isPlain(0)) return NO;
+    this.#take(0);
+    if ((this.#se & 0x8000) !== 0) return NO;
+    this.#flags = 0;
+    if (this.#high !== 0) {
+      const exponent = this.#se - 16383;
+      const odd = exponent & 1;
+      const high = this.#high >>> 0;
+      const low = this.#low >>> 0;
+      const square = ((BigInt(high) << 32n) | BigInt(low)) << (odd ? 64n : 63n);
+      const first = BigInt(Math.floor(Math.sqrt(((high * WORD + low) / 2 ** 63) * (odd ? 2 : 1)) * 2 ** 52)) << 11n;
+      const difference = square - first * first;
+      let root = first + difference / (2n * first);
+      let rest = square - root * root;
+      while (rest < 0n) {
+        root -= 1n;
+        rest += 2n * root + 1n;
+      }
+      while (rest > 2n * root) {
+        rest -= 2n * root + 1n;
+        root += 1n;
+      }
+      const guard = rest === 0n ? 0 : rest > root ? 0x8000_0001 | 0 : 1;
+      const upper = Number(root >> 32n) | 0;
+      const lower = Number(root & 0xffff_ffffn) | 0;
+      if (!this.#round(0, (exponent - odd) / 2 + 16383, upper, lower, guard)) return NO;
+    }
+    this.#put(0);
+    this.#note(record, this.#flags);
+    return DONE;
   }
 
   // ---- Comparisons
