@@ -104,6 +104,11 @@ export class GuestConsole {
     return lines;
   }
 
+  /** What has been printed since the last newline, as far as listeners get it. */
+  get begunLine(): Uint8Array {
+    return this.line.subarray(0, Math.min(this.lineLength, LONGEST_LINE));
+  }
+
   /** All that is kept, and the line that has begun. */
   save(): Saved {
     return { kept: this.bytes(), dropped: this.dropped, line: this.line, lineLength: this.lineLength };

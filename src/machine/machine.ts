@@ -151,6 +151,7 @@ export class Machine {
   #personality: Hypervisor | undefined;
   readonly #rtcSeconds: number;
   readonly #options: MachineOptions;
+  readonly #script: InputScript;
   #expectSeen = false;
   readonly #expect: PatternWatch | undefined;
   #ended: ExitReason | undefined;
@@ -256,6 +257,7 @@ export class Machine {
       onDebugExit: (value) => this.#signal({ kind: 'debug-exit', value }),
     });
     const script = new InputScript(options.script ?? []);
+    this.#script = script;
     this.#loop = new RunLoop({
       cpu,
       board: this.board,
@@ -403,6 +405,7 @@ export class Machine {
     this.#cpu.restore(state.cpu, `${where}.cpu`);
     this.memory.restore(state.frames, `${where}.frames`);
     this.console.restore(state.console, `${where}.console`);
+    for (const byte of this.console.begunLine) this.#script.push(byte); // a prompt that waits is one to answer
     this.#verdict.restore(state.verdict, `${where}.verdict`);
     this.#hash.restore(state.hash, `${where}.hash`);
     this.board.restore(state.board, `${where}.board`);

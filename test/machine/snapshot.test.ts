@@ -175,6 +175,19 @@ describe('what is under way when a machine is saved', () => {
     }
   });
 
+  it('is an answer that waits for a prompt which has been printed', async () => {
+    const prompt = [...'$ '].flatMap((character) => [0xb0, character.charCodeAt(0), 0xee]); // mov al,c; out dx,al
+    const plan = flat([0x66, 0xba, 0xf8, 0x03, ...prompt, ...ECHO]);
+    const script = [{ send: typed('ab'), after: '$ ' }, { send: typed('q'), after: 'ab' }]; // biome-ignore format: one line
+    const whole = await create(plan, { script });
+    const wanted = await reportOf(whole, whole.runSync());
+    const machine = await create(plan, { expect: '$ ' });
+    expect(machine.runSync().kind).toBe('expected');
+    const again = await restore(save(machine), plan, { script });
+    expect(await reportOf(again, again.runSync({ maxInstructions: 10_000 }))).toBe(wanted);
+    expect(again.console.text).toBe('$ abq');
+  });
+
   it('is kept: a signal behind the last instruction', async () => {
     const plan = flat([0xb0, 0x10, 0xe6, 0xf4, ...FOREVER]); // debug-exit 0x10, and the place to stop right behind it
     const machine = await create(plan);
