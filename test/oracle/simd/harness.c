@@ -76,8 +76,9 @@ static void prepare(ucontext_t *uc) {
 }
 
 static void handler(int number, siginfo_t *info, void *context) {
+	/* A case may have had alignment checked; we do not want that. */
+	__asm__ volatile("pushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq" ::: "memory", "cc");
 	ucontext_t *uc = context;
-	(void)number;
 	(void)info;
 	if (number != SIGUSR1) {
 		struct state *a = &answers[at++];

@@ -18,7 +18,7 @@ export function runSimdNatively(cases: readonly SimdCase[]): SimdOutcome[] {
   try {
     const [program, from, to] = ['harness', 'in', 'out'].map((name) => join(folder, name));
     const source = fileURLToPath(new URL('harness.c', import.meta.url));
-    execFileSync('gcc', ['-O1', '-o', program, source], { stdio: 'pipe' });
+    execFileSync('gcc', ['-O1', '-mno-red-zone', '-o', program, source], { stdio: 'pipe' });
     writeFileSync(from, inputOf(cases));
     execFileSync(program, [from, to], { stdio: 'pipe' });
     return outcomesOf(readFileSync(to), cases);

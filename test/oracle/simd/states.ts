@@ -165,7 +165,13 @@ export function simdCases(form: SimdForm): SimdCase[] {
   });
 }
 
-function stateOf(random: Random, { form, memory }: SimdForm, base: number, disp: number): SimdState {
+/** Of the memory operand. */
+function memoryBytes(form: Form, wide: boolean): number {
+  const suffix = /[WQEM](dq|[wdqy])/.exec(form.operands)?.[1] ?? 'q';
+  return suffix === 'y' ? (wide ? 8 : 4) : ({ w: 2, d: 4, q: 8, dq: 16 }[suffix] as number);
+}
+
+function stateOf(random: Random, { form, memory, wide }: SimdForm, base: number, disp: number): SimdState {
   const { name } = form.op;
   const float = isFloat(form);
   const integers = /^cvt(si|dq|pi)2/.test(name);
@@ -203,6 +209,9 @@ function stateOf(random: Random, { form, memory }: SimdForm, base: number, disp:
     const size = /[WM]dq/.test(form.operands) ? 16 : 8;
     const aligned = size === 16 && !random.chance(12);
     gpr[base] = BigInt(DATA + (aligned ? 16 * random.below(4) : random.below(WINDOW - size + 1)) - disp);
+    // Into the hole behind the page, as a whole or in part.
+    const bytes = memoryBytes(form, wide);
+    if (random.chance(4)) gpr[base] = BigInt(DATA + 0x1000 - random.below(bytes) - disp);
   }
   // A wrong MXCSR, but not the bit that only AMD has.
   if (name === 'ldmxcsr')
@@ -210,7 +219,7 @@ function stateOf(random: Random, { form, memory }: SimdForm, base: number, disp:
   if (/^maskmov/.test(name)) gpr[7] = BigInt(DATA + random.below(WINDOW - 16));
   return {
     gpr,
-    rflags: 0x202n | (BigInt(random.below(0x1000)) & 0x8d5n),
+    rflags: 0x202n | (BigInt(random.below(0x1000)) & 0x8d5n) | (memory && random.chance(8) ? 0x4_0000n : 0n),
     mxcsr: mxcsrOf(random),
     fcw: pending ? 0x37e : 0x37f,
     fsw: (top << 11) | (pending ? 0x8081 : 0),
