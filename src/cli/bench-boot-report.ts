@@ -37,6 +37,10 @@ export type BootResult = {
 
 export type MeasuredBoots = {
   machine: string;
+  /** Its version, when it took part. */
+  qemu: string | undefined;
+  /** ISO, of the start. */
+  date: string;
   kernel: string;
   builtIn: boolean;
   memory: number;
@@ -51,6 +55,9 @@ export type MeasuredBoots = {
 const MEGABYTE = 1e6;
 /** More of others than this, and the figures are doubtful. */
 const QUIET_CPUS = 0.15;
+
+/** Seconds; less is not worth a line. */
+const SHOWN_FROM = 0.0005;
 
 /** Interpreting, this is what the project aims at on a stock kernel: our time over QEMU's, at most. */
 const TARGETS: Readonly<Record<string, number>> = { linux64: 2.5, 'linux64, host unpacks': 1, pvh: 2.5 };
@@ -89,6 +96,8 @@ export function medianOf(runs: readonly BootRun[], figure: (run: BootRun) => num
   return values.length > 0 ? median(values) : undefined;
 }
 
+const isBusy = ({ othersCpus }: MeasuredBoots) => othersCpus !== undefined && othersCpus > QUIET_CPUS;
+
 type Column = { head: string; cell: (row: BootResult) => string };
 
 const seconds = (ms: number | undefined) => (ms === undefined ? '-' : (ms / 1000).toFixed(ms < 1000 ? 3 : 2));
@@ -96,21 +105,21 @@ const optional = (value: number | undefined, text: (value: number) => string) =>
   value === undefined ? '-' : text(value);
 
 export function bootText(measured: MeasuredBoots, colour: boolean): string {
-  const { machine, kernel, memory, cmdline, line, rounds, results, othersCpus } = measured;
+  const { machine, qemu, kernel, memory, cmdline, line, rounds, results, othersCpus } = measured;
   const others = othersCpus === undefined ? '' : `; other processes kept ${othersCpus.toFixed(2)} CPUs busy meanwhile`;
   const lines = [
-    `${machine}${others}`,
+    `${machine}${qemu === undefined ? '' : `; QEMU ${qemu}`}${others}`,
     `${kernel}, ${formatSize(memory)}${cmdline === undefined ? '' : `, ${JSON.stringify(cmdline)}`}; seconds from the start of each process, ${rounds === 1 ? 'one round' : `medians of ${rounds} rounds`}`,
     '',
     bootTable(measured, colour),
   ];
-  if (results.some(({ beside }) => beside !== undefined)) {
+  if (results.some((row) => timesQemu(row, measured) !== undefined)) {
     const until = line === undefined ? 'to the end' : 'to the line';
     lines.push(
       `× QEMU is our time over QEMU's, ${until}; × CPU the same of processor time, ours with V8's own threads.`,
     );
   }
-  if (othersCpus !== undefined && othersCpus > QUIET_CPUS) {
+  if (isBusy(measured)) {
     lines.push('The machine was not left alone: believe processor time a little, the clock less.');
   }
   for (const { name, failed } of results) if (failed !== undefined) lines.push(`${name}: n/a, ${failed}`);
@@ -132,7 +141,7 @@ function bootTable(measured: MeasuredBoots, colour: boolean): string {
     const values = runs.flatMap((run) => judged(run) ?? []);
     return values.length > 1 ? `${seconds(Math.min(...values))}-${seconds(Math.max(...values))}` : '-';
   };
-  const held = results.some(({ beside }) => beside !== undefined);
+  const held = results.some((row) => timesQemu(row, measured) !== undefined);
   const ratio = (value: number | undefined) => optional(value, (each) => each.toFixed(2));
   const columns: (Column | false)[] = [
     { head: 'boot', cell: ({ name }) => name },
@@ -185,14 +194,16 @@ function targetLines(measured: MeasuredBoots): string[] {
   const { results, builtIn, memory } = measured;
   if (builtIn) return [];
   const word = (met: boolean) => (met ? 'met' : 'missed');
+  const doubt = isBusy(measured) ? ' (on a busy machine)' : '';
   const lines = results.flatMap((row) => {
     const [target, ratio] = [TARGETS[row.name], timesQemu(row, measured)];
     if (target === undefined || ratio === undefined) return [];
     return [
-      `- ${row.name}: ${ratio.toFixed(2)}× the time of ${row.beside}; the target is at most ${target}×: ${word(ratio <= target)}`,
+      `- ${row.name}: ${ratio.toFixed(2)}× the time of ${row.beside}; the target is at most ${target}×: ${word(ratio <= target)}${doubt}`,
     ];
   });
-  const peaks = results.flatMap(({ runs }) => runs.flatMap(({ peakMemory }) => peakMemory ?? []));
+  const ours = results.filter(({ via }) => via !== undefined);
+  const peaks = ours.flatMap(({ runs }) => runs.flatMap(({ peakMemory }) => peakMemory ?? []));
   if (peaks.length > 0) {
     const beyond = Math.max(...peaks) - memory;
     const words = `${(Math.abs(beyond) / MEGABYTE).toFixed(0)} MB ${beyond < 0 ? 'less than' : 'more than'}`;
@@ -212,7 +223,7 @@ function profileTable(results: readonly BootResult[], colour: boolean): string {
     words,
     ...profiled.map(({ profile }) => {
       const value = profile.find((each) => each.part === part)?.seconds ?? 0;
-      return value === 0 ? '-' : cell(value, total(profile));
+      return value < SHOWN_FROM ? '-' : cell(value, total(profile));
     }),
   ]).filter(([, ...cells]) => cells.some((each) => each !== '-'));
   rows.push(['all', ...profiled.map(({ profile }) => cell(total(profile), total(profile)))]);

@@ -16,7 +16,7 @@ import { checkRamSize } from '../memory/memory-map.ts';
 import { type BootResult, type BootRun, bootJson, bootText, type MeasuredBoots } from './bench-boot-report.ts';
 import { type BootRow, bootRows } from './bench-boot-rows.ts';
 import { loaderMachine } from './bench-loaders.ts';
-import { findInstalled, HOW_TO_GET, newerThanBuilt, ROOT } from './bench-peers.ts';
+import { HOW_TO_GET, newerThanBuilt, qemuVersion, ROOT } from './bench-peers.ts';
 import { checkWritable, writeFileWhole } from './files.ts';
 import { DEFAULT_GUEST, findGuest } from './guests.ts';
 import { parseCount, parsePattern, parseSeconds } from './options.ts';
@@ -99,7 +99,7 @@ async function benchBoot(kernel: string, options: Options): Promise<void> {
   if (options.json) checkWritable(options.json, '--json');
   const remarks = new FdOutput(2);
   const progress = new Progress(remarks, process.stderr.isTTY === true);
-  const qemu = options.qemu && findInstalled(ROOT).qemu;
+  const qemu = options.qemu ? qemuVersion() : undefined;
 
   const stop = new AbortController();
   const folder = mkdtempSync(join(tmpdir(), 'zeropage-bench-'));
@@ -110,13 +110,15 @@ async function benchBoot(kernel: string, options: Options): Promise<void> {
   for (const signal of signals) process.on(signal, interrupt);
   try {
     progress.update(() => `reading ${kernel}`);
-    const rows = await bootRows(kernel, { ...options, qemu }, folder);
+    const rows = await bootRows(kernel, { ...options, qemu: qemu !== undefined }, folder);
     const stale = staleText();
-    if (options.qemu && !qemu) remarks.write(`without QEMU: it is not installed; ${HOW_TO_GET.qemu}\n`);
+    if (options.qemu && qemu === undefined) remarks.write(`without QEMU: it is not installed; ${HOW_TO_GET.qemu}\n`);
     if (stale) remarks.write(stale);
     const boots = new Boots({ folder, line, timeoutSeconds, signal: stop.signal, progress });
     const measured: MeasuredBoots = {
       machine: loaderMachine(),
+      qemu,
+      date: new Date().toISOString(),
       kernel,
       builtIn: findGuest(kernel) !== undefined,
       memory,

@@ -62,9 +62,15 @@ export function newerThanBuilt(root: string): string | undefined {
 /** As bench/peers/emulators.mjs starts it. */
 export const QEMU = process.env.QEMU || 'qemu-system-x86_64';
 
+/** Undefined when it is not installed. */
+export function qemuVersion(): string | undefined {
+  const { status, stdout } = spawnSync(QEMU, ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  return status === 0 ? (/version ([\w.]+)/.exec(stdout)?.[1] ?? 'of unknown version') : undefined;
+}
+
 export function findInstalled(root: string): Installed {
   return {
-    qemu: spawnSync(QEMU, ['--version'], { stdio: 'ignore' }).status === 0,
+    qemu: qemuVersion() !== undefined,
     v86: existsSync(join(root, 'bench/peers/node_modules/v86/package.json')),
   };
 }

@@ -1,6 +1,5 @@
 /** `bench boot` measures; these tests look at what it boots, counts and says, never at how long something took. The
  * processes that it starts run from source here, as it does itself. */
-import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -16,13 +15,13 @@ import {
   timesQemusCpu,
 } from '../../src/cli/bench-boot-report.ts';
 import { bootRows, QEMU_BZIMAGE, QEMU_PVH } from '../../src/cli/bench-boot-rows.ts';
-import { QEMU } from '../../src/cli/bench-peers.ts';
+import { qemuVersion } from '../../src/cli/bench-peers.ts';
 import { UsageError } from '../../src/cli/options.ts';
 import { PARTS } from '../../src/cli/profile-parts.ts';
 import { buildInitrd } from '../../src/initrd/build.ts';
 import { scratch, shell, zeropage } from './run.ts';
 
-const hasQemu = spawnSync(QEMU, ['--version'], { stdio: 'ignore' }).status === 0;
+const hasQemu = qemuVersion() !== undefined;
 
 /** The tables' lines are not Latin-1, which the harness reads. */
 const utf8 = (text: string) => Buffer.from(text, 'latin1').toString();
@@ -195,6 +194,8 @@ describe('the report of bench boot', () => {
   const result = (name: string, runs: BootResult['runs'], beside?: string): BootResult => ({ name, via: beside && name, beside, runs }); // biome-ignore format: one line
   const measured = (results: BootResult[], more: Partial<MeasuredBoots> = {}): MeasuredBoots => ({
     machine: 'a machine',
+    qemu: '7.2',
+    date: '2024-02-29T12:00:00.000Z',
     kernel: 'vmlinuz',
     builtIn: false,
     memory: 256 * 2 ** 20,
@@ -231,6 +232,18 @@ describe('the report of bench boot', () => {
     const slow = result('linux64, host unpacks', ends(4000), QEMU_PVH);
     expect(bootText(measured([slow, theirs]), false)).toContain('the target is at most 1×: missed\n');
     expect(bootText(measured([ours, theirs], { builtIn: true }), false)).not.toContain('target');
+  });
+
+  it('counts the memory of ours alone, and says when a verdict was given on a busy machine', () => {
+    const large = { ...theirs, runs: theirs.runs.map((run) => ({ ...run, peakMemory: 9e8 })) };
+    const text = bootText(measured([ours, large], { othersCpus: 1 }), false);
+    expect(text).toContain('at most 232 MB more');
+    expect(text).toContain('at most 2.5×: met (on a busy machine)\n');
+  });
+
+  it('leaves the columns of QEMU out where nothing could be compared', () => {
+    const failed = { ...result('pvh', [], QEMU_PVH), failed: 'panic' };
+    expect(bootText(measured([failed, theirs]), false)).not.toContain('× QEMU');
   });
 
   it('does not hide a failed row, a busy machine or rounds that differ', () => {
