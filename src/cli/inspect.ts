@@ -2,7 +2,7 @@
  *
  * Collects everything into one JSON-able value (`inspectKernel`) and prints it; `--json` prints the value itself. What a
  * damaged payload leaves readable is shown all the same, and the error follows.
- * May not: start a machine.   Next: cli/inspect-text.ts, the form for people. */
+ * May not: start a machine.   Next: cli/inspect-initrd.ts. */
 import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
 import { ImageError } from '../base/errors.ts';
@@ -20,6 +20,7 @@ import { snapshotFacts } from '../machine/snapshot.ts';
 import { looksLikeSnapshot } from '../machine/snapshot-file.ts';
 import { readSymtab } from '../symbols/symtab.ts';
 import { nodeUnpackers } from './host.ts';
+import { asInitrd, type InitrdInspection, initrdText } from './inspect-initrd.ts';
 import { inspectionText } from './inspect-text.ts';
 import { parseFile, resolveKernel } from './kernel-file.ts';
 import { FdOutput } from './output.ts';
@@ -102,7 +103,7 @@ export function addInspect(program: Command): void {
   program
     .command('inspect')
     .description('what a kernel file is: header, protocol, payload, notes, and which entry paths it supports')
-    .argument('[kernel]', 'a kernel file, or the name of a built-in guest', 'tiny')
+    .argument('[kernel]', 'a kernel file, an initial RAM disk, or the name of a built-in guest', 'tiny')
     .option('--json', 'for machines')
     .action(async (kernel: string, { json }: { json?: boolean }) => {
       const { name, path, bytes } = await resolveKernel(kernel);
@@ -113,15 +114,38 @@ export function addInspect(program: Command): void {
         );
         return;
       }
-      const { inspection, damage } = inspectKernel(parseFile(name, bytes), path);
       const terminal = process.stdout.isTTY === true;
       const width = Math.min(Math.max((terminal && process.stdout.columns) || 100, 80), 120);
       const style = terminal && !process.env.NO_COLOR ? COLOURED : PLAIN;
+      const initrd = asInitrd(name, bytes);
+      const image = initrd?.certain ? undefined : parsedUnless(initrd !== undefined, name, bytes);
+      if (initrd && !image) {
+        const value: InitrdInspection = {
+          schema: 1,
+          initrd: { path, size: bytes.length, sha256: sha256(bytes), ...initrd.facts },
+        };
+        new FdOutput(1).write(json ? `${JSON.stringify(value, null, 2)}\n` : initrdText(value, width, style));
+        return;
+      }
+      const { inspection, damage } = inspectKernel(image as KernelImage, path);
       new FdOutput(1).write(
         json ? `${JSON.stringify(inspection, null, 2)}\n` : inspectionText(inspection, width, style),
       );
       if (damage) throw damage;
     });
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** The kernel; with `lenient`, undefined for what is none, since it can be something else. */
+function parsedUnless(lenient: boolean, name: string, bytes: Uint8Array): KernelImage | undefined {
+  try {
+    const image = parseFile(name, bytes);
+    return lenient && image.format === 'flat' ? undefined : image;
+  } catch (error) {
+    if (lenient && error instanceof ImageError) return undefined;
+    throw error;
+  }
 }
 
 /** `damage` is the error of a payload that could not be unpacked. */

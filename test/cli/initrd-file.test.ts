@@ -139,6 +139,30 @@ describe('--initrd with a file', () => {
   });
 });
 
+describe('inspect', () => {
+  it('says what an initrd is, entry by entry, and --json too', async () => {
+    const file = join(makeFolder(), 'initrd.img');
+    const folder = root(['init']);
+    writeFileSync(join(folder, 'bad\x1bname'), '');
+    writeFileSync(file, (await readInitrd(folder, true)).bytes);
+    const { code, stdout, stderr } = await zeropage(['inspect', file]);
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/^ {2}is +cpio \(newc\), 8 entries$/m);
+    expect(stdout).toMatch(/^ {2}- 0755 +16 +init$/m);
+    expect(stdout).toMatch(/^ {2}c 0600 +0 +dev\/console$/m);
+    expect(stdout).toMatch(/bad\?name$/m);
+    const json = JSON.parse((await zeropage(['inspect', '--json', file])).stdout);
+    expect(json.initrd.parts[0].entries).toHaveLength(8);
+  });
+
+  it('says of a compressed one how', async () => {
+    const file = join(makeFolder(), 'initrd.img');
+    writeFileSync(file, gzipSync((await readInitrd(root(['init']), true)).bytes));
+    const { code, stdout } = await zeropage(['inspect', file]);
+    expect({ code, is: /^ {2}is +(.*)$/m.exec(stdout)?.[1] }).toEqual({ code: 0, is: 'compressed with gzip' });
+  });
+});
+
 describe('--init', () => {
   it('packs a static program as /init', async () => {
     const { bytes, notes } = await initrdOfProgram(imagePath('tiny64.elf'));
