@@ -110,6 +110,7 @@ const NO_STATE: Record<string, string> = {
   'personality/lguest/interrupts.ts data': 'its place is saved by lguest.ts',
   'machine/console.ts chunks used': 'saved as the bytes that they hold',
   'machine/console.ts lineListeners byteListeners': 'wires',
+  'personality/xen/hvm/address-space.ts #fixed': 'settled when it is made',
   'machine/machine.ts #symbolSource #placed #lookedAt': 'names',
   'machine/machine.ts #expectSeen': 'whoever runs the machine brings it',
   'machine/pio-bus.ts owner devices firstPorts wide names': 'the table that it was made from',

@@ -51,6 +51,7 @@ export class AddressSpace {
       this.#frames.set(name, frame);
     }
     for (const name of names) throw misfit(where, `the page "${name}" is nowhere`);
+    for (const frame of this.#fixed) if (!this.#pages.has(frame)) throw misfit(where, `page ${frame} is gone`);
     this.#nowhere = state.nowhere;
   }
 
