@@ -55,7 +55,9 @@ export function pvhPlan(request: PlanRequest, loader: PvhLoader): BootPlan {
   assert(entry !== undefined, 'pvh accepted this image, so it has the note');
   const segments = segmentWrites(kernel);
   checkEntry(kernel, entry, 'XEN_ELFNOTE_PHYS32_ENTRY', segments);
-  const writes = [...segments, commandLineWrite(request.cmdline, Number.POSITIVE_INFINITY, image.name)];
+  // PVH sets no limit, but a kernel copies no more than its header says; the rest would be lost without a word.
+  const longest = image.format === 'bzimage' && image.protocol >= 0x206 ? image.setupHeader.cmdline_size : Number.POSITIVE_INFINITY; // biome-ignore format: one line
+  const writes = [...segments, commandLineWrite(request.cmdline, longest, image.name)];
   if (request.initrd) writes.push(initrdHigh(request.initrd, request.memoryMap, segments, 2 ** 32, image.name));
   const { at } = LOW_MEMORY.startInfo;
   return {

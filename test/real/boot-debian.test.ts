@@ -27,7 +27,7 @@ const lines = (console: string) => console.replaceAll('\r', '').trimEnd().split(
 
 for (const kernel of [CLOUD, STOCK]) {
   describeReal(kernel, () => {
-    describe.each(PATHS)('through %s', { timeout: 300_000 }, (via) => {
+    describe.each(PATHS)('through %s', { timeout: 600_000 }, (via) => {
       const suspended = slow(kernel, via);
       if (suspended) console.log(`skipped: ${kernel} through ${via} takes half a minute; ZEROPAGE_ALL_BOOTS=1 runs it`);
 
@@ -50,14 +50,14 @@ for (const kernel of [CLOUD, STOCK]) {
 }
 
 describeReal(CLOUD, () => {
-  it('does the same in a second boot, to the last register and byte of memory', { timeout: 120_000 }, async () => {
+  it('does the same in a second boot, to the last register and byte of memory', { timeout: 300_000 }, async () => {
     const [one, two] = [await boot(CLOUD, 'pvh'), await bootReal(CLOUD, { via: 'pvh', cmdline, initrd })];
     expect(two.outcome).toEqual(one.outcome);
     expect(two.exit).toEqual(one.exit);
   });
 
   it('boots in 128 MiB, with the longest command line, from microcode and a compressed archive', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const microcode = packInitrd([{ kind: 'file', path: 'kernel/x86/microcode/AuthenticAMD.bin', data: '' }]);
     const parts = Buffer.concat([microcode, gzipSync(initrd)]);
@@ -68,7 +68,7 @@ describeReal(CLOUD, () => {
     expect(lines(console)).toContain(SAYS);
   });
 
-  it('boots in 2 GiB, and a restart is a good end too', { timeout: 120_000 }, async () => {
+  it('boots in 2 GiB, and a restart is a good end too', { timeout: 300_000 }, async () => {
     const restarting = initrdWith(INIT.restart);
     const { exit, console, crash } = await bootReal(CLOUD, { via: 'pvh', memory: '2G', cmdline, initrd: restarting });
     expect(exit, crash).toMatchObject({ kind: 'power-off', code: 0 });
@@ -77,7 +77,7 @@ describeReal(CLOUD, () => {
   });
 
   it('panics without an initrd: exit 4, the first fault by name, and the words of the panic', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const { exit, crash } = await bootReal(CLOUD, { via: 'linux32', cmdline: `${cmdline} panic=-1` });
     expect(exit).toMatchObject({ kind: 'panic', code: 4 });
@@ -86,14 +86,14 @@ describeReal(CLOUD, () => {
     expect(crash).toMatch(/^ {4}\| \[ +\d+\.\d+\] Kernel panic - not syncing: VFS: Unable to mount root fs/m);
   });
 
-  it('panics when its first process ends', { timeout: 120_000 }, async () => {
+  it('panics when its first process ends', { timeout: 300_000 }, async () => {
     const { exit, crash } = await bootReal(CLOUD, { via: 'pvh', cmdline, initrd: initrdWith(INIT.exit) });
     expect(exit).toMatchObject({ kind: 'panic', code: 4 });
     expect(exit.detail).toMatch(/Attempted to kill init! exitcode=0x00000700/);
     expect(crash).toMatch(/^ended at 0x[0-9a-f]+ \w+/m);
   });
 
-  it('says where a hang spins, in user space', { timeout: 120_000 }, async () => {
+  it('says where a hang spins, in user space', { timeout: 300_000 }, async () => {
     const { exit, crash } = await bootReal(CLOUD, { via: 'pvh', cmdline, initrd: initrdWith(INIT.spin), run: { maxInstructions: 1.4e9 } }); // biome-ignore format: one line
     expect(exit).toMatchObject({ kind: 'instruction-limit', code: 5 });
     expect(crash).toMatch(
@@ -102,7 +102,7 @@ describeReal(CLOUD, () => {
     expect(crash).toMatch(/^ended at 0x4000[0-9a-f]{2}$/m);
   });
 
-  it('says where a hang spins, in the kernel', { timeout: 60_000 }, async () => {
+  it('says where a hang spins, in the kernel', { timeout: 300_000 }, async () => {
     const { exit, crash } = await bootReal(CLOUD, { via: 'pvh', cmdline, run: { maxInstructions: 1e8 } });
     expect(exit).toMatchObject({ kind: 'instruction-limit', code: 5 });
     expect(crash).toMatch(
@@ -133,9 +133,9 @@ describe.runIf(haveReal(CLOUD) && haveReal(STOCK))('too little', () => {
     },
   );
 
-  it('room for a command line is told with its limit', async () => {
+  it.each(PATHS)('room for a command line is told with its limit, through %s', async (via) => {
     const image = await readKernel(realPath(CLOUD));
-    const plan = (length: number) => planBoot(image, { via: 'linux64', cmdline: 'x'.repeat(length) });
+    const plan = (length: number) => planBoot(image, { via, cmdline: 'x'.repeat(length) });
     expect(() => plan(2048)).toThrow(/it has 2048 bytes; 2047 are the most that fit/);
     expect(() => plan(2047)).not.toThrow();
   });
