@@ -7,7 +7,7 @@
  * May not: open files or print.   Next: machine/profile.ts. */
 import { BootError } from '../base/errors.ts';
 import { alignUp, hex } from '../base/numbers.ts';
-import { anything, flag, integer, maybe, record, type Saved, text, whole } from '../base/saved.ts';
+import { anything, flag, integer, maybe, misfit, record, type Saved, text, whole } from '../base/saved.ts';
 import { type BootPlan, machineSize, placePlan, planMemory } from '../boot/plan.ts';
 import { DEFAULT_RTC_SECONDS } from '../devices/cmos-rtc.ts';
 import { Cpu } from '../engine/cpu.ts';
@@ -106,6 +106,7 @@ export type MachineMade = {
 
 const MACHINE = {
   made: record({ cpu: maybe(text), haltOk: flag, debugExitSuccess: maybe(whole()), rtcSeconds: integer }),
+  features: text,
   stoppedAt: integer,
   cpu: anything,
   frames: anything,
@@ -385,6 +386,7 @@ export class Machine {
     }
     return {
       made: { ...this.made },
+      features: this.#features,
       stoppedAt: this.#stoppedAt,
       cpu: this.#cpu.save(),
       frames: this.memory.save(),
@@ -397,9 +399,15 @@ export class Machine {
     };
   }
 
+  get #features(): string {
+    return [...this.#cpu.model.features].sort().join(' ');
+  }
+
   /** Into a machine that was made alike (`made`) and has not run. Its memory is put back by whoever calls this. */
   restore(saved: Saved, where: string): void {
     const state = record(MACHINE)(saved, where);
+    if (state.features !== this.#features)
+      throw misfit(`${where}.features`, `its CPU shows ${state.features}; the one of this version: ${this.#features}`);
     this.#stoppedAt = state.stoppedAt;
     this.#personality?.restore?.(state.personality, `${where}.personality`);
     this.#cpu.restore(state.cpu, `${where}.cpu`);

@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ImageError, VmError } from '../../src/base/errors.ts';
+import type { Saved } from '../../src/base/saved.ts';
+import { decodeSaved, encodeSaved } from '../../src/base/saved-codec.ts';
 import { bytesSource, nodeSnapshotHost as host } from '../../src/cli/snapshot-host.ts';
 import { flatImage } from '../../src/image/parse.ts';
 import { Machine as Library, planBoot, readKernel, SnapshotError } from '../../src/index.ts';
@@ -107,6 +109,15 @@ describe('the file of a snapshot', () => {
       expect(error.message).toMatch(says);
     });
   }
+
+  it('is refused when its CPU showed something else, as that of another version may', async () => {
+    const list = sections().map((one) => {
+      if (one.name !== 'state') return one;
+      const state = decodeSaved(one.bytes, 'state') as Record<string, Saved>;
+      return { ...one, bytes: encodeSaved({ ...state, features: 'FPU TSC' }) };
+    });
+    expect((await complaint(written(list))).message).toMatch(/its CPU shows FPU TSC; the one of this version: .*SSE2/);
+  });
 
   it('claims no size that would be allocated before it is there', async () => {
     for (const field of [16 + 16 + 8, 16 + 16 + 12]) {
