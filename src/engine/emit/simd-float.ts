@@ -134,7 +134,10 @@ export function float(o: VectorCode, operation: FloatOperation, shape: FloatShap
       const zero = isZero(size, bits);
       o.askIf(not(lossless ? and(zero, lossless()) : zero));
     });
-    o.code.if(not(mayRound()), () => judge(o, operation, size, x, y, value));
+    o.code.if(not(mayRound()), () => {
+      o.askIf(binary(OP.i32_and, I32, state32(MXCSR), i32(RC))); // which has a say in a zero's sign, too
+      o.code.if(not(isZero(size, bits)), () => judge(o, operation, size, x, y, value));
+    });
     return bits;
   }
   o.askIf(not(mayRound()));
@@ -151,7 +154,7 @@ export function float(o: VectorCode, operation: FloatOperation, shape: FloatShap
   return result;
 }
 
-/** Finds out whether a result was rounded, and notes it; asks where it cannot tell, and where rounding is not to nearest.
+/** Finds out whether a result, not a zero, was rounded to nearest, and notes it; asks where it cannot tell.
  * What a sum lost is a number itself (Knuth's two-sum). Of a product the significands' zeros at the end tell: what is
  * left of both has as many bits as they have together, or one less. A quotient is exact if multiplying back is. */
 function judge(o: VectorCode, operation: 'add' | 'sub' | 'mul' | 'div', size: Size, x: E, y: E, value: E): void {
@@ -159,7 +162,6 @@ function judge(o: VectorCode, operation: 'add' | 'sub' | 'mul' | 'div', size: Si
   const combine = (op32: number, op64: number, a: E, b: E): E => binary(size === 32 ? op32 : op64, t, a, b);
   const [a, b] = [floatOf(size, x), floatOf(size, y)];
   const same = (left: E, right: E): E => holds(size, OP.f32_eq, OP.f64_eq, left, right);
-  o.askIf(binary(OP.i32_and, I32, state32(MXCSR), i32(RC)));
   let exact: E;
   if (operation === 'mul') exact = fits(o, size, x, y);
   else if (operation === 'div') {
