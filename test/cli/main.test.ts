@@ -37,7 +37,7 @@ describe('the command line', { concurrent: true }, () => {
     expect(code).toBe(0);
     for (const option of ['--via', '--until', '--replay-input', '--debug-exit-success'])
       expect(stdout).toContain(option);
-    expect(stdout).not.toMatch(/translator|--save-state|--xenstore|xen-pv32/);
+    expect(stdout).not.toMatch(/translator|--xenstore|xen-pv32/);
   });
 });
 
