@@ -49,7 +49,7 @@ export const isMembership = (field: string): boolean => field.startsWith('tables
 
 /** What a header says of its own file, registers that point to tables, and contents that a clock or a compiler decides. */
 const BUILD_FIELDS =
-  /^boot_params\.(?:hdr\.(?:init_size|payload_\w+|syssize|kernel_version|setup_sects|jump|pref_address|kernel_info_offset|handover_offset)|scratch|_\w+)|^control\.(?:cr2|cr3|cr8)|^msrs\.TSC_OFFSET|^CSWTCH|^names\b|^\.(?:bss|brk)/;
+  /^boot_params\.(?:hdr\.(?:init_size|heap_end_ptr|payload_\w+|syssize|kernel_version|setup_sects|jump|pref_address|kernel_info_offset|handover_offset)|scratch|_\w+)|^control\.(?:cr2|cr3|cr8)|^msrs\.TSC_OFFSET|^CSWTCH|^names\b|^\.(?:bss|brk)/;
 
 const SMALL = 0x1_0000n;
 
