@@ -3,8 +3,7 @@
  * Normal numbers and zeros, errors masked, rounding to nearest in full precision (integers also towards zero), memory
  * behind a present TLB tag, no stack fault. Whatever else there is returns QUICK.NO with nothing changed, and
  * engine/system/x87*.ts does it with x86/float; the result is the same to the bit, which tests hold it to.
- * A register is three words here: the significand's halves and, in 16 bits, sign and exponent.
- * May not: fault.   Next: engine/quick-helpers.ts. */
+ * May not: fault.   Next: engine/x87-words.ts. */
 import { CR0, RFLAGS } from '../x86/constants.ts';
 import type { HelperRecord } from './blocks.ts';
 import { RIP_BASE } from './decoder.ts';
@@ -12,6 +11,7 @@ import { MODE } from './mode.ts';
 import { REC } from './record.ts';
 import { SEG, SEG_BYTES, STATE, TLB_BYTES, TLB_ENTRIES } from './state.ts';
 import { FSW, IMAGE, ST } from './system/x87-state.ts';
+import { X87Words } from './x87-words.ts';
 
 /** Of quick-helpers.ts. */
 const NO = 0;
@@ -41,11 +41,8 @@ export class QuickX87 {
   readonly #i32: Int32Array;
   readonly #view: DataView;
   readonly table: Readonly<Record<string, Run>>;
-  /** A number taken apart: sign and exponent, and the significand; a result with C1 and PE. */
-  #se = 0;
-  #high = 0;
-  #low = 0;
-  #flags = 0;
+  /** The number at hand, and what a calculation made of it. */
+  readonly #n = new X87Words();
   /** The operand in memory. */
   #addressLow = 0;
   #addressHigh = 0;
@@ -80,10 +77,10 @@ export class QuickX87 {
       fldcw: (record) => this.#loadControl(record),
       fnstsw_ax: () => this.#statusToAx(),
       fwait: () => (this.#ready(0, 0) ? DONE : NO),
-      ...this.#arithmetic('add', (...n) => this.#add(...n, 0)),
-      ...this.#arithmetic('sub', (...n) => this.#add(...n, 0x8000)),
-      ...this.#arithmetic('mul', (...n) => this.#multiply(...n)),
-      ...this.#arithmetic('div', (...n) => this.#divide(...n)),
+      ...this.#arithmetic('add', (...n) => this.#n.add(...n, 0)),
+      ...this.#arithmetic('sub', (...n) => this.#n.add(...n, 0x8000)),
+      ...this.#arithmetic('mul', (...n) => this.#n.multiply(...n)),
+      ...this.#arithmetic('div', (...n) => this.#n.divide(...n)),
       fsqrt: (record) => this.#squareRoot(record),
       fcom_sti: (record) => this.#compareToStatus(record, 0),
       fcomp_sti: (record) => this.#compareToStatus(record, 1),
@@ -187,9 +184,9 @@ export class QuickX87 {
   }
   #put(i: number): void {
     const at = TOP_REGISTER + 4 * i;
-    this.#i32[at] = this.#low;
-    this.#i32[at + 1] = this.#high;
-    this.#i32[at + 2] = this.#se;
+    this.#i32[at] = this.#n.low;
+    this.#i32[at + 1] = this.#n.high;
+    this.#i32[at + 2] = this.#n.se;
   }
   #pop(): void {
     const i32 = this.#i32;
@@ -223,18 +220,18 @@ export class QuickX87 {
       const word = view.getInt32(at, true);
       const exponent = (word >>> 23) & 0xff;
       if (exponent === 0xff || (exponent === 0 && word << 1 !== 0)) return false;
-      this.#se = ((word >>> 16) & 0x8000) | (exponent === 0 ? 0 : exponent - 127 + 16383);
-      this.#high = exponent === 0 ? 0 : 0x8000_0000 | (word << 8);
-      this.#low = 0;
+      this.#n.se = ((word >>> 16) & 0x8000) | (exponent === 0 ? 0 : exponent - 127 + 16383);
+      this.#n.high = exponent === 0 ? 0 : 0x8000_0000 | (word << 8);
+      this.#n.low = 0;
       return true;
     }
     const low = view.getInt32(at, true);
     const word = view.getInt32(at + 4, true);
     const exponent = (word >>> 20) & 0x7ff;
     if (exponent === 0x7ff || (exponent === 0 && (word << 1 !== 0 || low !== 0))) return false;
-    this.#se = ((word >>> 16) & 0x8000) | (exponent === 0 ? 0 : exponent - 1023 + 16383);
-    this.#high = exponent === 0 ? 0 : 0x8000_0000 | (word << 11) | (low >>> 21);
-    this.#low = low << 11;
+    this.#n.se = ((word >>> 16) & 0x8000) | (exponent === 0 ? 0 : exponent - 1023 + 16383);
+    this.#n.high = exponent === 0 ? 0 : 0x8000_0000 | (word << 11) | (low >>> 21);
+    this.#n.low = low << 11;
     return true;
   }
   #loadFloat(record: HelperRecord, bytes: 4 | 8): Quick {
@@ -249,9 +246,9 @@ export class QuickX87 {
     if (!this.#ready(0, 0) || !this.#isEmpty(7)) return NO;
     const at = this.#locate(record, 10, false);
     if (at === NONE) return NO;
-    this.#low = this.#view.getInt32(at, true);
-    this.#high = this.#view.getInt32(at + 4, true);
-    this.#se = this.#view.getUint16(at + 8, true);
+    this.#n.low = this.#view.getInt32(at, true);
+    this.#n.high = this.#view.getInt32(at + 4, true);
+    this.#n.se = this.#view.getUint16(at + 8, true);
     this.#note(record, 0);
     this.#push();
     return DONE;
@@ -274,42 +271,23 @@ export class QuickX87 {
       low = -low | 0;
       high = low === 0 ? -high | 0 : ~high;
     }
-    this.#normalise(sign, 16383 + 63, high, low);
+    this.#n.normalise(sign, 16383 + 63, high, low);
     return true;
-  }
-  /** Shifts up to the integer bit. */
-  #normalise(sign: number, exponent: number, high: number, low: number): void {
-    if (high === 0 && low === 0) {
-      this.#se = sign;
-      this.#high = 0;
-      this.#low = 0;
-      return;
-    }
-    let shift = Math.clz32(high);
-    if (shift === 32) {
-      shift += Math.clz32(low);
-      this.#high = low << (shift - 32);
-      this.#low = 0;
-    } else {
-      this.#high = shift === 0 ? high : (high << shift) | (low >>> (32 - shift));
-      this.#low = low << shift;
-    }
-    this.#se = sign | (exponent - shift);
   }
   #loadConstant(record: HelperRecord, se: number, high: number): Quick {
     if (!this.#ready(0, 0) || !this.#isEmpty(7)) return NO;
-    this.#se = se;
-    this.#high = high;
-    this.#low = 0;
+    this.#n.se = se;
+    this.#n.high = high;
+    this.#n.low = 0;
     this.#note(record, 0);
     this.#push();
     return DONE;
   }
   #take(i: number): void {
     const at = TOP_REGISTER + 4 * i;
-    this.#low = this.#i32[at];
-    this.#high = this.#i32[at + 1];
-    this.#se = this.#i32[at + 2] & 0xffff;
+    this.#n.low = this.#i32[at];
+    this.#n.high = this.#i32[at + 1];
+    this.#n.se = this.#i32[at + 2] & 0xffff;
   }
   #loadRegister(record: HelperRecord): Quick {
     const i = record.rm & 7;
@@ -327,23 +305,23 @@ export class QuickX87 {
     const at = this.#locate(record, bytes, true);
     if (at === NONE) return NO;
     this.#take(0);
-    const sign = (this.#se & 0x8000) << 16;
-    let exponent = (this.#se & 0x7fff) - 16383 + (bytes === 8 ? 1023 : 127);
+    const sign = (this.#n.se & 0x8000) << 16;
+    let exponent = (this.#n.se & 0x7fff) - 16383 + (bytes === 8 ? 1023 : 127);
     let high = 0;
     let low = 0;
     let flags = 0;
-    if ((this.#se & 0x7fff) === 0) exponent = 0;
+    if ((this.#n.se & 0x7fff) === 0) exponent = 0;
     else {
       if (exponent < 1) return NO;
       // The fraction to the right, without the integer bit, and what is rounded away to the left.
       let rest: number;
       if (bytes === 8) {
-        high = (this.#high & 0x7fff_ffff) >>> 11;
-        low = (this.#high << 21) | (this.#low >>> 11);
-        rest = this.#low << 21;
+        high = (this.#n.high & 0x7fff_ffff) >>> 11;
+        low = (this.#n.high << 21) | (this.#n.low >>> 11);
+        rest = this.#n.low << 21;
       } else {
-        low = (this.#high & 0x7fff_ffff) >>> 8;
-        rest = (this.#high << 24) | (this.#low >>> 8) | ((this.#low & 0xff) === 0 ? 0 : 1);
+        low = (this.#n.high & 0x7fff_ffff) >>> 8;
+        rest = (this.#n.high << 24) | (this.#n.low >>> 8) | ((this.#n.low & 0xff) === 0 ? 0 : 1);
       }
       if (rest !== 0) {
         const up = rest < 0 && (rest !== 0x8000_0000 >> 0 || (low & 1) !== 0);
@@ -374,9 +352,9 @@ export class QuickX87 {
     const at = this.#locate(record, 10, true);
     if (at === NONE) return NO;
     this.#take(0);
-    this.#view.setInt32(at, this.#low, true);
-    this.#view.setInt32(at + 4, this.#high, true);
-    this.#view.setUint16(at + 8, this.#se, true);
+    this.#view.setInt32(at, this.#n.low, true);
+    this.#view.setInt32(at + 4, this.#n.high, true);
+    this.#view.setUint16(at + 8, this.#n.se, true);
     this.#note(record, 0);
     this.#pop();
     return DONE;
@@ -390,15 +368,15 @@ export class QuickX87 {
     const at = this.#locate(record, bytes, true);
     if (at === NONE) return NO;
     this.#take(0);
-    const exponent = (this.#se & 0x7fff) - 16383;
+    const exponent = (this.#n.se & 0x7fff) - 16383;
     if (exponent >= 8 * bytes - 2) return NO;
     let flags = 0;
     let high = 0;
     let low = 0;
-    if (this.#high !== 0) {
-      const rest = this.#shiftRight(Math.min(63 - exponent, 66), this.#high, this.#low);
-      high = this.#high;
-      low = this.#low;
+    if (this.#n.high !== 0) {
+      const rest = this.#n.shiftRight(Math.min(63 - exponent, 66), this.#n.high, this.#n.low);
+      high = this.#n.high;
+      low = this.#n.low;
       if (rest !== 0) {
         const up = !truncates && rest < 0 && (rest !== 0x8000_0000 >> 0 || (low & 1) !== 0);
         flags = up ? FSW.PE | FSW.C1 : FSW.PE;
@@ -407,7 +385,7 @@ export class QuickX87 {
           if (low === 0) high++;
         }
       }
-      if ((this.#se & 0x8000) !== 0) {
+      if ((this.#n.se & 0x8000) !== 0) {
         low = -low | 0;
         high = low === 0 ? -high | 0 : ~high;
       }
@@ -491,11 +469,11 @@ export class QuickX87 {
         const high = i32[TOP_REGISTER + 1];
         const low = i32[TOP_REGISTER];
         const done = reversed
-          ? operation(this.#se, this.#high, this.#low, se, high, low)
-          : operation(se, high, low, this.#se, this.#high, this.#low);
+          ? operation(this.#n.se, this.#n.high, this.#n.low, se, high, low)
+          : operation(se, high, low, this.#n.se, this.#n.high, this.#n.low);
         if (!done) return NO;
         this.#put(0);
-        this.#note(record, this.#flags);
+        this.#note(record, this.#n.flags);
         return DONE;
       };
     const withRegister =
@@ -511,7 +489,7 @@ export class QuickX87 {
         const done = operation(i32[a + 2] & 0xffff, i32[a + 1], i32[a], i32[b + 2] & 0xffff, i32[b + 1], i32[b]);
         if (!done) return NO;
         this.#put(toTop ? 0 : i);
-        this.#note(record, this.#flags);
+        this.#note(record, this.#n.flags);
         if (pops) this.#pop();
         return DONE;
       };
@@ -530,240 +508,13 @@ export class QuickX87 {
     return { ...forms(false), ...(name === 'sub' || name === 'div' ? forms(true) : {}) };
   }
 
-  /** Shifts 64 bits to the right into the fields; returns the next 32 bits, the lowest of them standing for the rest. */
-  #shiftRight(by: number, high: number, low: number): number {
-    if (by === 0) {
-      this.#high = high;
-      this.#low = low;
-      return 0;
-    }
-    if (by < 32) {
-      this.#high = high >>> by;
-      this.#low = (low >>> by) | (high << (32 - by));
-      return low << (32 - by);
-    }
-    this.#high = 0;
-    if (by < 64) {
-      const s = by - 32;
-      this.#low = high >>> s;
-      if (s === 0) return low;
-      const lost = low << (32 - s);
-      return (low >>> s) | (high << (32 - s)) | (lost === 0 ? 0 : 1);
-    }
-    this.#low = 0;
-    const s = by - 64;
-    if (s === 0) return high | (low === 0 ? 0 : 1);
-    return (high >>> s) | (high << (32 - s) === 0 && low === 0 ? 0 : 1);
-  }
-
-  /** a + b, or a - b when `flip` is 0x8000. */
-  #add(ase: number, ah: number, al: number, bse: number, bh: number, bl: number, flip: number): boolean {
-    let a = ase;
-    let b = bse ^ flip;
-    let [xh, xl, yh, yl] = [ah, al, bh, bl];
-    this.#flags = 0;
-    if (xh === 0 || yh === 0) {
-      // A zero: the other operand, or zero with the sign that both have.
-      if (xh === 0 && yh === 0) this.#se = a & b & 0x8000;
-      else this.#se = xh === 0 ? b : a;
-      this.#high = xh === 0 ? yh : xh;
-      this.#low = xh === 0 ? yl : xl;
-      return true;
-    }
-    const differ = ((a ^ b) & 0x8000) !== 0;
-    let distance = (a & 0x7fff) - (b & 0x7fff);
-    const swaps = distance !== 0 ? distance < 0 : xh !== yh ? xh >>> 0 < yh >>> 0 : xl >>> 0 < yl >>> 0;
-    if (swaps) {
-      [a, b] = [b, a];
-      [xh, xl, yh, yl] = [yh, yl, xh, xl];
-      distance = -distance;
-    }
-    if (distance > 66) return false;
-    let guard = this.#shiftRight(distance, yh, yl);
-    let exponent = a & 0x7fff;
-    let high: number;
-    let low: number;
-    if (!differ) {
-      const lower = (xl >>> 0) + (this.#low >>> 0);
-      const upper = (xh >>> 0) + (this.#high >>> 0) + (lower > 0xffff_ffff ? 1 : 0);
-      high = upper | 0;
-      low = lower | 0;
-      if (upper > 0xffff_ffff) {
-        guard = (guard >>> 1) | (guard & 1) | (low << 31);
-        low = (low >>> 1) | (high << 31);
-        high = (high >>> 1) | (0x8000_0000 | 0);
-        exponent++;
-      }
-    } else {
-      const lower = (xl >>> 0) - (this.#low >>> 0) - (guard === 0 ? 0 : 1);
-      high = (xh - this.#high - (lower < 0 ? 1 : 0)) | 0;
-      low = lower | 0;
-      guard = -guard | 0;
-      if (high === 0 && low === 0 && guard === 0) {
-        this.#se = 0;
-        this.#high = 0;
-        this.#low = 0;
-        return true;
-      }
-      while (high >= 0) {
-        const shift = high === 0 ? 31 : Math.clz32(high);
-        high = (high << shift) | (low >>> (32 - shift));
-        low = (low << shift) | (guard >>> (32 - shift));
-        guard <<= shift;
-        exponent -= shift;
-        if (exponent < 1) return false;
-      }
-    }
-    return this.#round(a & 0x8000, exponent, high, low, guard);
-  }
-
-  /** To nearest, ties to even: `guard` is what lies below. False when the exponent is no normal number's. */
-  #round(sign: number, exponent: number, high: number, low: number, guard: number): boolean {
-    let upper = high;
-    let lower = low;
-    let to = exponent;
-    this.#flags = 0;
-    if (guard !== 0) {
-      const up = guard < 0 && (guard !== 0x8000_0000 >> 0 || (lower & 1) !== 0);
-      this.#flags = up ? FSW.PE | FSW.C1 : FSW.PE;
-      if (up) {
-        lower = (lower + 1) | 0;
-        if (lower === 0) {
-          upper = (upper + 1) | 0;
-          if (upper === 0) {
-            upper = 0x8000_0000 | 0;
-            to++;
-          }
-        }
-      }
-    }
-    if (to < 1 || to > 0x7ffe) return false;
-    this.#se = sign | to;
-    this.#high = upper;
-    this.#low = lower;
-    return true;
-  }
-
-  #multiply(ase: number, ah: number, al: number, bse: number, bh: number, bl: number): boolean {
-    const sign = (ase ^ bse) & 0x8000;
-    if (ah === 0 || bh === 0) {
-      this.#se = sign;
-      this.#high = 0;
-      this.#low = 0;
-      this.#flags = 0;
-      return true;
-    }
-    // Four products of 32 bits, added up word by word.
-    const w0 = Math.imul(al, bl);
-    const middle = upperProduct(al, bl);
-    const lower = (Math.imul(ah, bl) >>> 0) + (Math.imul(al, bh) >>> 0) + middle;
-    const upper =
-      upperProduct(ah, bl) + upperProduct(al, bh) + (Math.imul(ah, bh) >>> 0) + Math.floor(lower / 0x1_0000_0000);
-    let high = (upperProduct(ah, bh) + Math.floor(upper / 0x1_0000_0000)) | 0;
-    let low = upper | 0;
-    let guard = lower | 0;
-    let exponent = (ase & 0x7fff) + (bse & 0x7fff) - 16383 + 1;
-    const sticky = w0 === 0 ? 0 : 1;
-    if (high >= 0) {
-      high = (high << 1) | (low >>> 31);
-      low = (low << 1) | (guard >>> 31);
-      guard = (guard << 1) | (w0 >>> 31);
-      exponent--;
-      return this.#round(sign, exponent, high, low, guard | (w0 << 1 === 0 ? 0 : 1));
-    }
-    return this.#round(sign, exponent, high, low, guard | sticky);
-  }
-
-  /** A quotient bit, then four digits of 16 bits: each from doubles, which are wrong by one at most, and put right. */
-  #divide(ase: number, ah: number, al: number, bse: number, bh: number, bl: number): boolean {
-    const sign = (ase ^ bse) & 0x8000;
-    if (bh === 0) return false;
-    if (ah === 0) {
-      this.#se = sign;
-      this.#high = 0;
-      this.#low = 0;
-      this.#flags = 0;
-      return true;
-    }
-    const dh = bh >>> 0;
-    const dl = bl >>> 0;
-    const divisor = dh * WORD + dl;
-    let exponent = (ase & 0x7fff) - (bse & 0x7fff) + 16383;
-    let rh = ah >>> 0;
-    let rl = al >>> 0;
-    if (rh < dh || (rh === dh && rl < dl)) {
-      rh = 2 * rh + (rl >= HALF ? 1 : 0);
-      rl = (2 * rl) % WORD;
-      exponent--;
-    }
-    rh -= dh;
-    rl -= dl;
-    if (rl < 0) {
-      rl += WORD;
-      rh--;
-    }
-    const fraction: [number, number] = [0, 0];
-    for (let n = 0; n < 4; n++) {
-      let digit = Math.floor(((rh * WORD + rl) / divisor) * 0x1_0000);
-      const low = rl * 0x1_0000 - digit * dl;
-      const carry = Math.floor(low / WORD);
-      rl = low - carry * WORD;
-      rh = rh * 0x1_0000 - digit * dh + carry;
-      if (rh < 0) {
-        digit--;
-        rl += dl;
-        rh += dh;
-        if (rl >= WORD) {
-          rl -= WORD;
-          rh++;
-        }
-      } else if (rh > dh || (rh === dh && rl >= dl)) {
-        digit++;
-        rl -= dl;
-        rh -= dh;
-        if (rl < 0) {
-          rl += WORD;
-          rh--;
-        }
-      }
-      fraction[n >> 1] = (fraction[n >> 1] << 16) | digit;
-    }
-    const [high, low] = fraction;
-    const guard = (low << 31) | (rh !== 0 || rl !== 0 ? 1 : 0);
-    return this.#round(sign, exponent, 0x8000_0000 | (high >>> 1), (high << 31) | (low >>> 1), guard);
-  }
-
-  /** The root of a double, and one correction of it over integers. Half-way cases do not exist. */
   #squareRoot(record: HelperRecord): Quick {
     if (!this.#ready(MODES, USUAL) || this.#isEmpty(0) || !this.#isPlain(0)) return NO;
     this.#take(0);
-    if ((this.#se & 0x8000) !== 0) return NO;
-    this.#flags = 0;
-    if (this.#high !== 0) {
-      const exponent = this.#se - 16383;
-      const odd = exponent & 1;
-      const high = this.#high >>> 0;
-      const low = this.#low >>> 0;
-      const square = ((BigInt(high) << 32n) | BigInt(low)) << (odd ? 64n : 63n);
-      const first = BigInt(Math.floor(Math.sqrt(((high * WORD + low) / 2 ** 63) * (odd ? 2 : 1)) * 2 ** 52)) << 11n;
-      const difference = square - first * first;
-      let root = first + difference / (2n * first);
-      let rest = square - root * root;
-      while (rest < 0n) {
-        root -= 1n;
-        rest += 2n * root + 1n;
-      }
-      while (rest > 2n * root) {
-        rest -= 2n * root + 1n;
-        root += 1n;
-      }
-      const guard = rest === 0n ? 0 : rest > root ? 0x8000_0001 | 0 : 1;
-      const upper = Number(root >> 32n) | 0;
-      const lower = Number(root & 0xffff_ffffn) | 0;
-      if (!this.#round(0, (exponent - odd) / 2 + 16383, upper, lower, guard)) return NO;
-    }
+    if ((this.#n.se & 0x8000) !== 0) return NO;
+    if (!this.#n.squareRoot()) return NO;
     this.#put(0);
-    this.#note(record, this.#flags);
+    this.#note(record, this.#n.flags);
     return DONE;
   }
 
@@ -814,16 +565,4 @@ export class QuickX87 {
     if (pops > 1) this.#pop();
     return DONE;
   }
-}
-
-const WORD = 0x1_0000_0000;
-const HALF = 0x8000_0000;
-
-/** The upper half of a product of unsigned words. */
-function upperProduct(a: number, b: number): number {
-  const [ah, al, bh, bl] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff];
-  const low = al * bl;
-  const first = ah * bl + (low >>> 16);
-  const second = al * bh + (first & 0xffff);
-  return ah * bh + Math.floor(first / 0x1_0000) + Math.floor(second / 0x1_0000);
 }
