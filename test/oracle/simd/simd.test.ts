@@ -6,10 +6,18 @@ import { describe, expect, it } from 'vitest';
 import { hostCpu, noOracleHere } from '../native.ts';
 import { runSimdNatively } from './native.ts';
 import { SimdReplay } from './replay.ts';
-import { type SimdForm, simdCases, simdForms } from './states.ts';
+import { type SimdCase, type SimdForm, simdCases, simdForms } from './states.ts';
 import { imageOf, SimdVectors } from './vectors.ts';
 
 const SHOWN = 3;
+const made = new Map<SimdForm, SimdCase[]>();
+/** Made once: every test needs them. */
+function casesOf(form: SimdForm): SimdCase[] {
+  const cases = made.get(form) ?? simdCases(form);
+  made.set(form, cases);
+  return cases;
+}
+
 const forms = simdForms();
 const vectors = new SimdVectors();
 
@@ -25,7 +33,7 @@ const groupOf = ({ id }: SimdForm): string | undefined => GROUPS.find(([, patter
 function failuresOf(replay: SimdReplay, group: string): string[] {
   const failures: string[] = [];
   for (const form of forms.filter((f) => groupOf(f) === group)) {
-    const cases = simdCases(form);
+    const cases = casesOf(form);
     vectors.outcomes(form.id, cases).forEach((expected, i) => {
       const lines = replay.check(cases[i], expected);
       const code = Buffer.from(cases[i].code).toString('hex');
@@ -56,8 +64,8 @@ describe('recorded states of MMX and SSE', () => {
   const isSame = reason === undefined && hostCpu().vendor === 'AuthenticAMD';
   it.skipIf(!isSame)(`are what this host does${reason ? ` (skipped: ${reason})` : ''}`, () => {
     const some = forms.filter((_, i) => i % 4 === 0);
-    const cases = some.flatMap((form) => simdCases(form));
-    const expected = some.flatMap((form) => vectors.outcomes(form.id, simdCases(form)));
+    const cases = some.flatMap(casesOf);
+    const expected = some.flatMap((form) => vectors.outcomes(form.id, casesOf(form)));
     const differing: string[] = [];
     runSimdNatively(cases).forEach((actual, i) => {
       if (!Buffer.from(imageOf(actual)).equals(imageOf(expected[i])))
