@@ -24,12 +24,16 @@ export class WaypointWatch {
   readonly #wanted: Map<string, bigint>;
   #early: Map<bigint, EarlyPlace>;
   #moved = 0n;
+  /** The kernel has still to choose its place. Until it has, its waypoints lie nowhere; looking out for all of them while
+   * it unpacks itself would cost as much as the unpacking. */
+  #waits: boolean;
 
   /** `wanted`: names of places, and where they are linked. */
   constructor(machine: Machine, wanted: ReadonlyMap<string, bigint>, elf: ElfImage | undefined) {
     this.#machine = machine;
     this.#elf = elf;
     this.#wanted = new Map(wanted);
+    this.#waits = machine.symbols?.movable !== undefined;
     this.#linked = physicalRanges(machine.plan, elf);
     this.ranges = this.#linked;
     this.#early = this.#earlyPlaces();
@@ -41,6 +45,7 @@ export class WaypointWatch {
 
   /** Addresses to look out for. */
   ahead(): bigint[] {
+    if (this.#waits) return [...this.#wanted].filter(([name]) => !this.#isSymbol(name)).map(([, at]) => at);
     const places = new Set(this.#wanted.values());
     return [...places, ...[...this.#early].filter(([, { address }]) => places.has(address)).map(([at]) => at)];
   }
@@ -58,6 +63,7 @@ export class WaypointWatch {
   /** The kernel turned out to run elsewhere than it is linked. Addresses that somebody gave are meant as they are. */
   move({ virtual, physical }: KernelPlace): void {
     this.#moved = virtual;
+    this.#waits = false;
     for (const name of this.#wanted.keys()) {
       const address = this.#machine.symbols?.address(name);
       if (address !== undefined) this.#wanted.set(name, address);
@@ -73,6 +79,10 @@ export class WaypointWatch {
     const range = this.ranges.find(({ vaddr, size }) => address >= vaddr && address + BigInt(length) <= vaddr + size);
     if (!range) return this.#machine.peek(address, length);
     return this.#machine.physical(Number(address - range.vaddr + range.paddr), length);
+  }
+
+  #isSymbol(name: string): boolean {
+    return this.#machine.symbols?.address(name) !== undefined;
   }
 
   #earlyPlaces(): Map<bigint, EarlyPlace> {
