@@ -1,8 +1,9 @@
 /** Vector instructions as WebAssembly: the integer half of the vector algebra, and the code around each meaning.
  *
  * A vector is a v128 (on MMX registers its upper half is zero), a scalar an i32 or i64. Each variant is a function of its
- * own, and the frequent ones stand in a loop, too (vector-run.ts). What is in the way of the ordinary case (CR0, CR4, a waiting x87 error, an address that is not aligned, floating
- * point that is not plain) makes it ask for the reference, before anything has changed.
+ * own, and the frequent ones stand in a loop, too (vector-run.ts). What is in the way of the ordinary case (CR0, CR4, a
+ * waiting x87 error, an address that is not aligned, floating point that is not plain) makes it ask for the reference,
+ * before anything has changed. Where it asks behind its read of a device, the device is read again.
  * Follows: WebAssembly Core Specification 2.0, section 5.4 (vector instructions).
  * May not: commit anything before it knows that it need not ask.   Next: engine/emit/simd-float.ts. */
 import { I32, I64, OP, SIMD, V128 } from '../../wasm/opcodes.ts';
