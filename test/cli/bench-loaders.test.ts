@@ -26,7 +26,7 @@ describe('bench loaders', { concurrent: true }, () => {
     expect(document).toMatchObject({ schema: 1, rounds: 2 });
     const paths = document.loaders.map(({ path }) => path);
     const xen = ['xen-pv, identity', 'xen-pv, scrambled'];
-    expect(paths).toEqual(['lguest', 'linux32', 'linux64', 'pvh', ...xen, 'multiboot']);
+    expect(paths).toEqual(['lguest', 'linux32', 'linux64', 'pvh', 'xen-pvh', ...xen, 'multiboot']);
     for (const row of document.loaders) {
       expect(utf8(stdout)).toContain(`│ ${row.path} `);
       for (const [step, ms] of Object.entries(row.milliseconds)) {
