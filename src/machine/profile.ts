@@ -8,8 +8,8 @@
 import { bytes, record, type Saved, uint32s, whole } from '../base/saved.ts';
 import { countOfFold } from './state-hash.ts';
 
-/** Samples that are kept. */
-const KEPT = 500;
+/** Samples that are kept: the last hundred million instructions of a long run. */
+const KEPT = 100;
 
 export class Profile {
   readonly #places = new BigUint64Array(KEPT);
