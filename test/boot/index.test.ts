@@ -60,9 +60,9 @@ describe('entryPaths', () => {
   it.each([
     ['bzImage, 64-bit', ['linux32', 'linux64']],
     ['bzImage, 32-bit', ['lguest', 'linux32']],
-    ['Linux ELF64 with PVH', ['linux64', 'pvh']],
+    ['Linux ELF64 with PVH', ['linux64', 'pvh', 'xen-pvh']],
     ['Linux ELF32', ['lguest', 'linux32']],
-    ['toy ELF32 with PVH', ['lguest', 'linux32', 'pvh']],
+    ['toy ELF32 with PVH', ['lguest', 'linux32', 'pvh', 'xen-pvh']],
     ['toy ELF32 with Multiboot', ['lguest', 'linux32', 'multiboot']],
     ['a.out-kludge', ['multiboot', 'flat32', 'flat64']],
     ['flat code', ['flat32', 'flat64']],

@@ -28,6 +28,10 @@ long xen_hvm_hypercall(unsigned long number, unsigned long a1, unsigned long a2,
 void xen_pvh_init(void);
 void xen_hvm_lay_over(void *page, u32 space, unsigned long index);
 
+/* No function of its own under -Os either: who reads a trace wants to see the caller, as in Linux. */
+#ifdef __OPTIMIZE_SIZE__
+__attribute__((always_inline))
+#endif
 static inline long hypercall(unsigned long number, unsigned long a1, unsigned long a2, unsigned long a3, unsigned long a4)
 {
 	long result;
