@@ -5,9 +5,8 @@
  * Next: cli/snapshot.ts. */
 import { bytes, listOf, maybe, misfit, record, type Saved, text, uint32s, whole, wide } from '../base/saved.ts';
 import type { SymbolTable } from '../machine/machine.ts';
-import type { Binding, SymbolSource } from '../symbols/symbol-list.ts';
+import { type Binding, type SymbolSource, withRanges } from '../symbols/symbol-list.ts';
 import { type KernelSymbol, Symtab } from '../symbols/symtab.ts';
-import { withRanges } from './symbols.ts';
 
 const BINDINGS: readonly Binding[] = ['local', 'global', 'weak'];
 const FUNCTION = 4;

@@ -14,7 +14,7 @@ import { parseKernel } from '../image/parse.ts';
 import { unpackKernel } from '../image/unpack-kernel.ts';
 import { findKallsyms } from '../symbols/kallsyms.ts';
 import { movableSymbols } from '../symbols/kernel-place.ts';
-import type { SymbolRange, SymbolSource } from '../symbols/symbol-list.ts';
+import { type SymbolSource, withRanges } from '../symbols/symbol-list.ts';
 import { type KernelSymbol, readSymtab, Symtab } from '../symbols/symtab.ts';
 import { nodeUnpackers } from './host.ts';
 
@@ -102,25 +102,4 @@ const PT_LOAD = 1;
 function withPhysical(table: SymbolSource, segments: readonly ElfSegment[]): SymbolSource {
   const moved = segments.filter(({ type, vaddr, paddr, memsz }) => type === PT_LOAD && vaddr !== paddr && memsz > 0);
   return withRanges(table, moved);
-}
-
-/** The same for any ranges. */
-export function withRanges(table: SymbolSource, moved: readonly SymbolRange[]): SymbolSource {
-  return {
-    count: table.count,
-    perCpuCount: table.perCpuCount,
-    addressAt: (index) => table.addressAt(index),
-    nameAt: (index) => table.nameAt(index),
-    isFunctionAt: (index) => table.isFunctionAt(index),
-    bindingAt: (index) => table.bindingAt(index),
-    sizeAt: (index) => table.sizeAt?.(index) ?? 0n,
-    physical: moved,
-    address: (name) => table.address(name),
-    lookup(address) {
-      const found = table.lookup(address);
-      if (found) return found;
-      const segment = moved.find(({ paddr, memsz }) => address >= paddr && address < paddr + BigInt(memsz));
-      return segment && table.lookup(address - segment.paddr + segment.vaddr);
-    },
-  };
 }

@@ -34,6 +34,7 @@ export function withOffset(table: SymbolSource, delta: bigint): SymbolSource {
     nameAt: (index) => table.nameAt(index),
     isFunctionAt: (index) => table.isFunctionAt(index),
     bindingAt: (index) => table.bindingAt(index),
+    sizeAt: (index) => table.sizeAt?.(index) ?? 0n,
     lookup: (address) => table.lookup(BigInt.asUintN(64, address - delta)),
     address(name) {
       const address = table.address(name);

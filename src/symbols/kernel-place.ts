@@ -11,7 +11,7 @@
 import type { ElfImage, ElfSegment } from '../image/kernel-image.ts';
 import { PT_LOAD } from '../layout/elf.ts';
 import { isSameCode, KERNEL_ALIGN, KERNEL_IMAGE_SIZE, relocatedBy, withOffset } from './kaslr.ts';
-import type { SymbolSource } from './symbol-list.ts';
+import { type SymbolSource, withRanges } from './symbol-list.ts';
 
 /** How far from where it is linked: above it, except that the physical distance may be negative. */
 export type KernelPlace = { virtual: bigint; physical: bigint };
@@ -96,30 +96,10 @@ export class MovableKernel {
 
   /** The names there. Physical addresses have names, too: the kernel's first instructions run at those. */
   symbolsAt({ virtual, physical }: KernelPlace): SymbolSource {
-    const table = this.#table;
-    const moved = withOffset(table, virtual);
-    return {
-      count: moved.count,
-      perCpuCount: moved.perCpuCount,
-      addressAt: (index) => moved.addressAt(index),
-      nameAt: (index) => moved.nameAt(index),
-      isFunctionAt: (index) => moved.isFunctionAt(index),
-      bindingAt: (index) => moved.bindingAt(index),
-      sizeAt: (index) => table.sizeAt?.(index) ?? 0n,
-      address: (name) => moved.address(name),
-      physical: this.#loads
-        .filter(({ paddr, vaddr }) => paddr !== vaddr)
-        .map(({ paddr, vaddr, memsz }) => ({ paddr: paddr + physical, vaddr: vaddr + virtual, memsz })),
-      lookup: (address) => {
-        const found = moved.lookup(address);
-        if (found) return found;
-        const linked = address - physical;
-        const segment = this.#loads.find(
-          ({ paddr, vaddr, memsz }) => paddr !== vaddr && linked >= paddr && linked < paddr + BigInt(memsz),
-        );
-        return segment && table.lookup(linked - segment.paddr + segment.vaddr);
-      },
-    };
+    const ranges = this.#loads
+      .filter(({ paddr, vaddr }) => paddr !== vaddr)
+      .map(({ paddr, vaddr, memsz }) => ({ paddr: paddr + physical, vaddr: vaddr + virtual, memsz }));
+    return withRanges(withOffset(this.#table, virtual), ranges);
   }
 
   #atPhysical(physical: bigint, view: MemoryView): KernelPlace | undefined {
@@ -148,19 +128,7 @@ export class MovableKernel {
 }
 
 export function movableSymbols(table: SymbolSource, elf: ElfImage, align?: number): MovableSymbols {
-  const movable = new MovableKernel(table, elf, align);
-  return {
-    count: table.count,
-    perCpuCount: table.perCpuCount,
-    addressAt: (index) => table.addressAt(index),
-    nameAt: (index) => table.nameAt(index),
-    isFunctionAt: (index) => table.isFunctionAt(index),
-    bindingAt: (index) => table.bindingAt(index),
-    sizeAt: (index) => table.sizeAt?.(index) ?? 0n,
-    address: (name) => table.address(name),
-    lookup: (address) => table.lookup(address),
-    movable,
-  };
+  return { ...withRanges(table, []), movable: new MovableKernel(table, elf, align) };
 }
 
 /** Whether the code found at a physical address is the linked one, moved. */

@@ -35,6 +35,27 @@ export interface SymbolSource extends SymbolList {
   readonly physical?: readonly SymbolRange[];
 }
 
+/** The table with names for the physical addresses of some ranges, too. */
+export function withRanges(table: SymbolSource, moved: readonly SymbolRange[]): SymbolSource {
+  return {
+    count: table.count,
+    perCpuCount: table.perCpuCount,
+    addressAt: (index) => table.addressAt(index),
+    nameAt: (index) => table.nameAt(index),
+    isFunctionAt: (index) => table.isFunctionAt(index),
+    bindingAt: (index) => table.bindingAt(index),
+    sizeAt: (index) => table.sizeAt?.(index) ?? 0n,
+    physical: moved,
+    address: (name) => table.address(name),
+    lookup(address) {
+      const found = table.lookup(address);
+      if (found) return found;
+      const segment = moved.find(({ paddr, memsz }) => address >= paddr && address < paddr + BigInt(memsz));
+      return segment && table.lookup(address - segment.paddr + segment.vaddr);
+    },
+  };
+}
+
 /** The best of the rows in [first, end), which share an address; those that `fits` refuses do not count. */
 export function bestName(list: SymbolList, first: number, end: number, fits: (index: number) => boolean = () => true) {
   let best = -1;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { StateHash } from '../../src/machine/state-hash.ts';
+import { countOfFold, nextFold, StateHash } from '../../src/machine/state-hash.ts';
 import { GuestMemory } from '../../src/memory/guest-memory.ts';
 
 const hashOf = (...folds: number[][]) => {
@@ -14,6 +14,16 @@ const memoryHash = (size: number, ...bytes: [number, number][]) => {
   const frames = hash.foldMemory(memory);
   return { frames, digest: hash.digest() };
 };
+
+describe('the folds of registers', () => {
+  it('come every 100,000 instructions, and every million from ten million on', () => {
+    const folds = [0];
+    while (folds.length < 105) folds.push(nextFold(folds.at(-1) as number));
+    expect(folds.slice(0, 3)).toEqual([0, 100_000, 200_000]);
+    expect(folds.slice(99, 104)).toEqual([9_900_000, 10_000_000, 11_000_000, 12_000_000, 13_000_000]);
+    expect(folds.map((_, n) => countOfFold(n))).toEqual(folds);
+  });
+});
 
 describe('the state hash', () => {
   it('is the same for the same bytes and has 16 digits', () => {

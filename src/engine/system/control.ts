@@ -3,8 +3,8 @@
  * Each is a helper named like its row. All checks come first: a helper that faults has changed nothing. Which bits of
  * CR4 and EFER exist is the CPUID model's word, so a guest cannot turn on what it was not shown.
  * Follows: SDM Vol. 3, 2.5, 2.2.1, 9.8.5 (long mode), 17.2 (debug registers); Vol. 2 for each instruction.
- * Departures: leaving protected mode ends the run by name; a CR3 load drops global pages too; MTRRs and caches do not
- * exist, so CD, NW, WBINVD and INVD only check. VMCALL and VMMCALL lead to a hypervisor beside the guest, either of them
+ * Departures: leaving protected mode ends the run by name; MTRRs and caches do not exist,
+ * so CD, NW, WBINVD and INVD only check. VMCALL and VMMCALL lead to a hypervisor beside the guest, either of them
  * on any model, and raise #UD where there is none.
  * May not: know a device.   Next: engine/system/msr-access.ts. */
 import { CR0, CR4, DR6, DR6_FIXED, DR7, DR7_FIXED, EFER, VECTOR } from '../../x86/constants.ts';

@@ -9,11 +9,11 @@
 import { MulticallEntry } from '../../layout/xen/memory-arguments.ts';
 import { CONSOLE_CALLS } from './console.ts';
 import type { Domain } from './domain.ts';
-import { EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, Refused } from './errno.ts';
+import { EFAULT, EINVAL, EOPNOTSUPP, EPERM, Refused } from './errno.ts';
 import { EVENT_CALLS } from './event-calls.ts';
 import { GRANT_CALLS } from './grant.ts';
 import { int32 } from './guest-values.ts';
-import type { Hypercall, HypercallArgs } from './hypercall-row.ts';
+import { CALLS_AT_ONCE, type Hypercall, type HypercallArgs, notBuilt, perform, refused } from './hypercall-row.ts';
 import { IRET_CALLS } from './iret.ts';
 import { PAGE_TABLE_CALLS } from './memory-calls.ts';
 import { MEMORY_CALLS } from './memory-op.ts';
@@ -26,21 +26,6 @@ import { VCPU_CALLS } from './vcpu.ts';
 import { VERSION_CALLS } from './version.ts';
 
 const ARGUMENTS = [RDI, RSI, RDX, R10, R8] as const;
-/** Calls of one multicall before the guest's other affairs get their turn. */
-const CALLS_AT_ONCE = 256;
-
-/** What Xen refuses a plain domU: such a call needs a privileged domain, or a part of Xen that is not configured. */
-const refused = (number: number, name: string, errno: number): Hypercall => ({ number, name, call: () => -errno });
-/** What Xen has and we have not: the guest hears what it would from a Xen built without, and the report names it. */
-const notBuilt = (number: number, name: string): Hypercall => ({
-  number,
-  name,
-  call(domain) {
-    domain.notBuilt(name);
-    return -ENOSYS;
-  },
-});
-
 const ROWS: readonly Hypercall[] = [
   ...VCPU_SETUP_CALLS,
   ...PAGE_TABLE_CALLS,
@@ -95,19 +80,8 @@ export function hypercall(domain: Domain, nextRip: bigint): void {
   } else if (result !== undefined) state.setGpr(RAX, BigInt.asUintN(64, BigInt(result)));
 }
 
-function call(domain: Domain, number: bigint, args: HypercallArgs): number | bigint | undefined {
-  const row = number < 64n ? TABLE[Number(number)] : undefined;
-  if (!row) {
-    domain.notBuilt(`hypercall ${number}`);
-    return -ENOSYS;
-  }
-  try {
-    return row.call(domain, args);
-  } catch (e) {
-    if (e instanceof Refused) return -e.errno;
-    throw e;
-  }
-}
+const call = (domain: Domain, number: bigint, args: HypercallArgs): number | bigint | undefined =>
+  perform(number < 64n ? TABLE[Number(number)] : undefined, number, domain, args);
 
 /** For traces. */
 function tell({ world }: Domain, number: bigint, args: HypercallArgs): void {

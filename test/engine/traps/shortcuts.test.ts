@@ -33,6 +33,7 @@ function instruction(draw: Draw, is64: boolean): number[] {
     () => hex('cd 82'), // int 0x82, a trap gate
     () => hex('cd 83'), // int 0x83: its handler changes flags in the frame
     () => [0x0f, 0x20, 0xc0 | ([0, 2, 3, 4][draw(4)] << 3) | draw(3)], // mov eax/ecx/edx, cr0/2/3/4
+    () => [...[[], [0x66], is64 ? [0x48] : []][draw(3)], 0x8c, 0xc0 | (draw(6) << 3) | draw(3)], // mov r, sreg
     () => [0xe6, draw(4) === 0 ? 0x99 : 0x80], // out imm8, al; 0x99 requests an interrupt
     () => hex('ee'), // out dx, al
     () => hex('66 ef'), // out dx, ax

@@ -7,11 +7,11 @@
  * May not: know what a call does.   Next: personality/xen/hvm/memory-op.ts. */
 import { MulticallEntry, MulticallEntry32 } from '../../../layout/xen/memory-arguments.ts';
 import { CONSOLE_CALLS } from '../console.ts';
-import { EINVAL, ENOSYS, EPERM, Refused } from '../errno.ts';
+import { EINVAL, ENOSYS, EPERM } from '../errno.ts';
 import { EVENT_CALLS } from '../event-calls.ts';
 import { GRANT_CALLS } from '../grant.ts';
 import { int32 } from '../guest-values.ts';
-import type { Hypercall, HypercallArgs } from '../hypercall-row.ts';
+import { CALLS_AT_ONCE, type Hypercall, type HypercallArgs, notBuilt, perform, refused } from '../hypercall-row.ts';
 import { SCHED_CALLS } from '../sched.ts';
 import { VCPU_CALLS } from '../vcpu.ts';
 import { VERSION_CALLS } from '../version.ts';
@@ -25,19 +25,6 @@ type Row = Hypercall<HvmDomain>;
 const RAX = 0;
 const ARGUMENTS_64 = [7, 6, 2, 10, 8] as const;
 const ARGUMENTS_32 = [3, 1, 2, 6, 7] as const;
-/** Calls of one multicall before the guest's other affairs get their turn. */
-const CALLS_AT_ONCE = 256;
-
-const refused = (number: number, name: string, errno: number): Row => ({ number, name, call: () => -errno });
-const notBuilt = (number: number, name: string): Row => ({
-  number,
-  name,
-  call(domain) {
-    domain.notBuilt(name);
-    return -ENOSYS;
-  },
-});
-
 const ROWS: readonly Row[] = [
   ...VERSION_CALLS,
   ...CONSOLE_CALLS,
@@ -90,19 +77,8 @@ export function hvmHypercall(domain: HvmDomain): boolean {
   return false;
 } // biome-ignore format: lines
 
-function call(domain: HvmDomain, number: number, args: HypercallArgs): number | bigint | undefined {
-  const row = TABLE.get(number);
-  if (!row) {
-    domain.notBuilt(`hypercall ${number}`);
-    return -ENOSYS;
-  }
-  try {
-    return row.call(domain, args);
-  } catch (e) {
-    if (e instanceof Refused) return -e.errno;
-    throw e;
-  }
-}
+const call = (domain: HvmDomain, number: number, args: HypercallArgs): number | bigint | undefined =>
+  perform(TABLE.get(number), number, domain, args);
 
 /** For traces. */
 function tell({ world }: HvmDomain, number: number, values: HypercallArgs): void {
